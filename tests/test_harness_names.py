@@ -61,7 +61,7 @@ def names_a_harness(text: str) -> bool:
 def looked_at() -> Iterator[Path]:
     for path in FILES:
         name, parts = str(path.relative_to(PACKAGE)), path.relative_to(PACKAGE).parts
-        is_own = parts[0] == "providers" and parts[1] in supported_providers()
+        is_own = parts[0] == "providers" and parts[1].replace("_", "-") in supported_providers()
         if not is_own and parts[0] not in ELSEWHERE and name not in {*ALLOWED, *COMMAND, *MODULES}:
             yield path
 
@@ -77,7 +77,9 @@ def test_nothing_names_a_harness():
 
 
 def test_no_module_outside_imports_a_harness_package():
-    packages = tuple(f"agent_swarm_worker.providers.{name}" for name in supported_providers())
+    packages = tuple(
+        f"agent_swarm_worker.providers.{name.replace('-', '_')}" for name in supported_providers()
+    )
     found = [
         (str(path.relative_to(PACKAGE)), node.module)
         for path in looked_at()

@@ -15,6 +15,7 @@ ALLOWED = {
     ("conformance/of_session.py", "environ"): "plants a secret in its own process, as a test does",
     ("container/ownership.py", "HOME"): "builds the environment of the user that it becomes",
     ("container/prepare.py", "HOME"): "reads the environment that it has just built",
+    ("providers/acp/mcp_files.py", "PI_CODING_AGENT_DIR"): "of an agent behind the protocol",
     ("providers/claude/launch.py", "ANTHROPIC_API_KEY"): "takes it out of a child's environment",
     ("providers/codex/credentials.py", "OPENAI_API_KEY"): "a key of the CLI's auth.json",
     ("providers/pi/adapter.py", "?"): "a key in an operator's file may be the name of a variable",

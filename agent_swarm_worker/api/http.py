@@ -123,6 +123,21 @@ class Http:
             raise ApiGarbled(self.shown_url + path, "JSON, but not an object")
         return answer
 
+    async def write(self, path: str, **options: Any) -> dict[str, Any]:
+        """POST to a route that every server has, and that answers with a JSON object.
+
+        Raises:
+            GatewayRefused: also for the answer of a server without this route.
+            ApiGarbled: also for an empty answer.
+        """
+        try:
+            answer = await self.request("POST", path, **options)
+        except RouteMissing as error:
+            raise GatewayRefused(error.url, error.status, error.message) from None
+        if not isinstance(answer, dict):
+            raise ApiGarbled(self.shown_url + path, "no JSON object")
+        return answer
+
     async def request(
         self,
         method: str,

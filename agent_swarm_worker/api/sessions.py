@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
+from agent_swarm_worker.api.http import RETRIED_STATUSES
 from agent_swarm_worker.api.values import Identifier, Row, read_row, segment, verbatim
 from agent_swarm_worker.api.wire.tasks import Task
-from agent_swarm_worker.errors import ApiGarbled, ApiRefused, GatewayRefused
+from agent_swarm_worker.errors import ApiGarbled, ApiRefused, GatewayRefused, Unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 MAX_DESCRIPTION_CHARS = 200
 _BASE = "/api/active-sessions"
+_REFUSALS = (400, 413, 422, *RETRIED_STATUSES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,11 +199,11 @@ class Records(Endpoints):
             "taskId": task_id,
             "cli": cli,
         }
-        await self._http.request("POST", "/api/session-logs", body=body)
+        await self._store("/api/session-logs", body=body)
 
     async def cost(self, row: Mapping[str, Any]) -> None:
         """Upload the cost of a session (docs/api.md 10.1); the row comes from `wire.cost_body`."""
-        await self._http.request("POST", "/api/session-costs", body=row)
+        await self._store("/api/session-costs", body=row)
 
     async def costs_of(
         self, *, task_id: str | None, agent_id: str | None = None
@@ -220,10 +222,19 @@ class Records(Endpoints):
 
     async def events(self, batch: Sequence[Mapping[str, Any]]) -> None:
         """Upload up to 500 events (docs/api.md 9.1); one bad event refuses them all."""
-        await self._http.request(
-            "POST", "/api/events/batch", body={"events": verbatim(list(batch))}
-        )
+        await self._store("/api/events/batch", body={"events": verbatim(list(batch))})
 
     async def encoded_events(self, body: bytes) -> None:
         """Upload events like `events`, as a request body that is encoded already."""
-        await self._http.request("POST", "/api/events/batch", content=body)
+        await self._store("/api/events/batch", content=body)
+
+    async def _store(self, path: str, **options: Any) -> None:
+        """Upload records. The API refuses them with 400 only; other refusals are a gateway's."""
+        try:
+            await self._http.write(path, **options)
+        except Unauthorized:
+            raise
+        except ApiRefused as refusal:
+            if refusal.status >= 500 or refusal.status in _REFUSALS:
+                raise
+            raise GatewayRefused(refusal.url, refusal.status, refusal.message) from None

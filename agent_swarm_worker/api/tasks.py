@@ -67,7 +67,7 @@ class Tasks(Endpoints):
 
     async def progress(self, task_id: str, text: str) -> None:
         """Report progress (docs/api.md 5.9). Any task not ended becomes ``in_progress``."""
-        await self._http.request("POST", _path(task_id, "progress"), body={"progress": text})
+        await self._http.write(_path(task_id, "progress"), body={"progress": text})
 
     async def store_session(self, task_id: str, session: Mapping[str, Any]) -> None:
         """Store the harness's session with the task (docs/api.md 5.10).
@@ -100,7 +100,7 @@ class Tasks(Endpoints):
         Refused with 409 if the task has another result, with 403 if it is another agent's.
         """
         body = {"status": status, "output": output, "failureReason": failure_reason}
-        answer = Row(await self._http.call("POST", _path(task_id, "finish"), body=body))
+        answer = Row(await self._http.write(_path(task_id, "finish"), body=body))
         return FinishAnswer(
             already_finished=answer.flag("alreadyFinished"),
             status=Row(answer.nested("task")).text("status"),

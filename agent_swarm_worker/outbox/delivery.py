@@ -26,7 +26,6 @@ from agent_swarm_worker.errors import (
     ApiError,
     ApiGarbled,
     ApiRefused,
-    ApiUnreachable,
     GatewayRefused,
     Unauthorized,
 )
@@ -39,6 +38,7 @@ from agent_swarm_worker.outbox.reduction import (
     is_failure,
     is_over_content,
     is_size,
+    is_temporary,
     send_reduced,
 )
 from agent_swarm_worker.outbox.uploads import EventParts, LogParts, send_in_parts
@@ -60,12 +60,11 @@ async def deliver(delivery: Delivery) -> None:
         await HANDLERS[kind](delivery)
     except ApiError as error:
         size = len(delivery.item.data)
-        if kind not in _REDUCED or not is_over_content(
-            error, persistence=delivery.persistence, size=size
-        ):
+        if kind not in _REDUCED or not is_over_content(error, delivery.persistence, size=size):
             raise
-        is_servers = isinstance(error, ApiRefused) and not (is_size(error) or is_failure(error))
-        if is_servers and kind is not WriteKind.FINISH:
+        is_servers = isinstance(error, ApiRefused) and error.body is not None
+        is_over_text = kind is WriteKind.FINISH or is_size(error) or is_failure(error)
+        if is_servers and not is_over_text:
             raise  # it may be about another field than a text
         await _deliver_reduced(delivery, HANDLERS[kind], error)
 
@@ -81,7 +80,7 @@ async def _deliver_reduced(delivery: Delivery, handler: Handler, error: ApiError
         if data in tried:
             raise refusal
         tried.add(data)
-        maybe = item.maybe_delivered or may_have_arrived(refusal)
+        maybe = item.maybe_delivered or read_back.may_have_arrived(refusal)
         smaller = replace(item, data=data, maybe_delivered=maybe)
         try:
             await handler(replace(delivery, item=smaller))
@@ -95,19 +94,6 @@ async def _deliver_reduced(delivery: Delivery, handler: Handler, error: ApiError
     size = max((*sizes, len(item.data) // 2))
     used = await send_reduced(error, send, size=size, where=where, persistence=delivery.persistence)
     delivery.dropped(f"it was refused as a whole, and was sent {used.how}", error=str(error))
-
-
-def may_have_arrived(error: ApiError) -> bool:
-    """True if the server may have carried out a request that ended with this error."""
-    match error:
-        case GatewayRefused():
-            return False
-        case ApiUnreachable():
-            return error.ambiguous
-        case ApiRefused():
-            return error.status >= 500
-        case _:
-            return isinstance(error, ApiGarbled)
 
 
 async def _progress(delivery: Delivery) -> None:
@@ -174,7 +160,7 @@ async def _report_result(delivery: Delivery) -> FinishAnswer | None:
     """Return the server's answer; ``None`` if the result went to the log instead.
 
     Raises:
-        GatewayRefused: also for a 403 while the task is ours, which the API does not answer.
+        GatewayRefused: also for a refusal while the task is ours, which the API does not answer.
     """
     try:
         return await delivery.client.tasks.finish(
@@ -184,10 +170,12 @@ async def _report_result(delivery: Delivery) -> FinishAnswer | None:
             failure_reason=delivery.args.get("failure_reason"),
         )
     except ApiRefused as refusal:
-        if refusal.status not in {403, 409} or isinstance(refusal, Unauthorized):
+        if isinstance(refusal, Unauthorized) or is_temporary(refusal) or is_size(refusal):
             raise
-        if refusal.status == 403 and await _is_in_progress_here(delivery):
-            raise GatewayRefused(refusal.url, 403, refusal.message) from None
+        if refusal.status not in {400, 422} and await _is_in_progress_here(delivery):
+            raise GatewayRefused(refusal.url, refusal.status, refusal.message) from None
+        if refusal.status not in {403, 409}:
+            raise
         await _late_result(delivery)
         return None
 

@@ -24,22 +24,31 @@ from agent_swarm_worker.errors import (
     Unauthorized,
 )
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.outbox.delivery import deliver, may_have_arrived
+from agent_swarm_worker.outbox.delivery import deliver
 from agent_swarm_worker.outbox.queue import MAX_BYTES, SET_ASIDE, Delivery, Item, Queue, WriteKind
+from agent_swarm_worker.outbox.read_back import may_have_arrived
+from agent_swarm_worker.outbox.reduction import (
+    MAX_BLOCKING_ATTEMPTS,
+    Persistence,
+    is_over_content,
+    is_temporary,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from agent_swarm_worker.api.client import SwarmClient
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.state.database import Database
 
 MAX_CONCURRENT_REQUESTS = 8
-MAX_BLOCKING_ATTEMPTS = 8
-"""Attempts after which a write that the server fails on moves to the end of its lane."""
-PERSISTENT_ATTEMPTS = 3
-"""Attempts, and answers to other requests, after which a failure is taken to be over the content;
-and a write that a gateway refuses in any form is set aside."""
+MAX_WAKES = 3
+"""Pauses of one write that the end of an outage cuts short. A write that makes each outage itself,
+since a gateway closes the connection over it, would be tried without pause."""
+MISSING_ATTEMPTS = 3
+"""Attempts after which a route that has never worked is taken to be missing."""
+SET_ASIDE_PAUSE_S = 5.0
+"""Shortest pause between attempts of a write that is set aside."""
 STUCK_S = 5.0
 """Age of a request at the end of an outage from which on no answer is expected any more."""
 
@@ -167,35 +176,36 @@ class Outbox:
         from agent_swarm_worker.outbox.retries import attempts  # noqa: PLC0415 - loads only if used
 
         health = self._client.http.health
+        answers, number, pause = health.answers, 0, self._pauses()
         try:
-            while self._queue.get(item_id) is not None:
-                answers = health.answers
-                async for attempt in attempts(self._pause):
+            while (item := self._queue.get(item_id)) is not None:
+                least_s = SET_ASIDE_PAUSE_S if item.lane == SET_ASIDE else 0.0
+                async for attempt in attempts(pause, least_s=least_s):
                     with attempt:
-                        number = attempt.retry_state.attempt_number
-                        persistence = _persistence(number, health.answers - answers)
-                        await self._attempt(item_id, number, persistence=persistence)
+                        number += 1
+                        persistence = Persistence(number, health.answers - answers)
+                        await self._attempt(item_id, persistence)
         finally:
             del in_flight[item_id]
             changes.notify()
 
-    async def _attempt(self, item_id: int, number: int, *, persistence: int) -> None:
+    async def _attempt(self, item_id: int, persistence: Persistence) -> None:
         """Try a write once; an `ApiError` means that another attempt is due."""
         item = self._queue.get(item_id)
         if item is None:
             return
         if self._client.capabilities.has(item.kind):
             try:
-                if await self._is_stuck(item, persistence=persistence):
+                if await self._is_stuck(item, persistence):
                     self._queue.mark_maybe_delivered(item)
                     return  # `_settle` starts another attempt without a pause
             except ApiError as error:
                 if may_have_arrived(error):
                     self._queue.mark_maybe_delivered(item)
-                if self._is_worth_another(item, error, number):
-                    if self._lets_pass(item, error, number, persistence=persistence):
+                if self._is_worth_another(item, error, persistence.attempts):
+                    if self._lets_pass(item, error, persistence):
                         return
-                    self._note_retry(item, error, number)
+                    self._note_retry(item, error, persistence.attempts)
                     raise
             except (ConfigError, LookupError, TypeError, ValueError) as error:
                 # Written by another version, or a bug. Raised, it would end the worker again after
@@ -206,7 +216,7 @@ class Outbox:
         self._queue.remove(item)
         self._delivered.notify()
 
-    async def _is_stuck(self, item: Item, *, persistence: int) -> bool:
+    async def _is_stuck(self, item: Item, persistence: Persistence) -> bool:
         """Deliver a write; true if it was cancelled because it still hung after an outage."""
         async with self._slots:
             task_id = anyio.get_current_task().id
@@ -222,11 +232,9 @@ class Outbox:
     def _is_worth_another(self, item: Item, error: ApiError, number: int) -> bool:
         """True if another attempt may succeed; logs the dropped write if not."""
         if isinstance(error, RouteMissing):
-            # Every swarm server has `finish`, so this is a proxy's answer. A route that has worked
-            # is more likely hidden for a moment than gone.
-            if item.kind == WriteKind.FINISH:
-                return True
-            if self._client.capabilities.is_proven(item.kind) and number < MAX_BLOCKING_ATTEMPTS:
+            # It may be a proxy's answer. A route that has worked is more likely hidden than gone.
+            is_proven = self._client.capabilities.is_proven(item.kind)
+            if number < (MAX_BLOCKING_ATTEMPTS if is_proven else MISSING_ATTEMPTS):
                 return True
             self._client.capabilities.mark_missing(item.kind)
             return False
@@ -237,24 +245,26 @@ class Outbox:
         self._dropped(item, error.message, status=error.status)
         return False
 
-    def _lets_pass(self, item: Item, error: ApiError, number: int, *, persistence: int) -> bool:
-        """True if the write moved to the end of its lane, so that it does not delay a result.
+    def _lets_pass(self, item: Item, error: ApiError, persistence: Persistence) -> bool:
+        """True if the write waits elsewhere now, so that it does not delay a result.
 
-        Only after repeated answers of 500, which mean that the server fails on this write, or
-        repeated refusals of a gateway.
+        After repeated answers of 500, which mean that the server fails on this write, it is at the
+        end of its lane; after repeated failures over its content in any form, it is set aside.
         """
-        if isinstance(error, GatewayRefused):
-            return persistence > 1 and item.kind != WriteKind.FINISH and self._set_aside(item)
-        fails_on_it = isinstance(error, ApiRefused) and error.status == 500
-        if not fails_on_it or number < MAX_BLOCKING_ATTEMPTS or item.kind == WriteKind.FINISH:
+        if item.kind == WriteKind.FINISH:
             return False
-        return self._queue.move_to_end(item)
+        if isinstance(error, ApiRefused) and error.status == 500:
+            is_due = persistence.attempts >= MAX_BLOCKING_ATTEMPTS
+            return is_due and self._queue.move_to_end(item)
+        is_due = persistence.is_repeated and is_over_content(error, persistence)
+        is_due = is_due or (persistence.is_for_long and is_temporary(error))
+        return is_due and self._set_aside(item, error)
 
-    def _set_aside(self, item: Item) -> bool:
+    def _set_aside(self, item: Item, error: ApiError) -> bool:
         """Let a write wait where nothing waits for it."""
         if item.lane == SET_ASIDE:
             return self._queue.move_to_end(item)
-        why = "a gateway refuses it in any form; it is tried again later"
+        why = f"a gateway refuses it in any form; it is tried again later: {error}"
         self._log.warning(Event.WRITE_RETRIED, lane=item.lane, kind=item.kind, error=why)
         self._queue.set_aside(item)
         self._announce(SET_ASIDE)
@@ -269,9 +279,19 @@ class Outbox:
     def _dropped(self, item: Item, why: str, **details: object) -> None:
         self._log.warning(Event.WRITE_DROPPED, lane=item.lane, kind=item.kind, why=why, **details)
 
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, at most until the API answers again after an outage."""
-        await wait_any(self._recovered.wait, partial(self._clock.sleep, seconds))
+    def _pauses(self) -> Callable[[float], Awaitable[None]]:
+        """Return the pauses of one write: at most until the API answers again after an outage."""
+        wakes = 0
+
+        async def pause(seconds: float) -> None:
+            nonlocal wakes
+            if wakes < MAX_WAKES:
+                sleep = partial(self._clock.sleep, seconds)
+                wakes += (await wait_any(self._recovered.wait, sleep)).index == 0
+            else:
+                await self._clock.sleep(seconds)
+
+        return pause
 
     def _on_recovered(self) -> None:
         self._recovered.notify()
@@ -290,13 +310,6 @@ class Outbox:
         """True if no write waits, and none that was replaced meanwhile is in flight."""
         is_busy = bool(self._busy) if lane is None else lane in self._busy
         return not is_busy and not self._queue.has(lane)
-
-
-def _persistence(attempt: int, other_answers: int) -> int:
-    """Return what the attempts of a write say about its failure (`reduction.is_over_content`)."""
-    if attempt >= MAX_BLOCKING_ATTEMPTS or attempt > PERSISTENT_ATTEMPTS <= other_answers:
-        return 2
-    return int(attempt > 1 and other_answers > 0)
 
 
 def _may_start(stream: str | None, in_flight: Collection[str | None]) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent_swarm_worker.api.client import SwarmClient
+    from agent_swarm_worker.outbox.reduction import Persistence
     from agent_swarm_worker.state.database import Database
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -409,8 +410,8 @@ class Delivery:
     queue: Queue
     item: Item
     log: Log
-    persistence: int = 0
-    """Of earlier failures, see `reduction.is_over_content`."""
+    persistence: Persistence
+    """Of the failures before this attempt, and of this one."""
 
     @property
     def args(self) -> Mapping[str, Any]:

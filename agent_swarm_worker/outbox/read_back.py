@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 
 from agent_swarm_worker.api.capabilities import Feature
-from agent_swarm_worker.errors import ApiGarbled, ApiRefused
+from agent_swarm_worker.errors import (
+    ApiError,
+    ApiGarbled,
+    ApiRefused,
+    ApiUnreachable,
+    GatewayRefused,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -32,6 +38,19 @@ MAX_SNAPSHOTS = 500
 """Most rows of one request. The server returns the oldest, so a full list may lack the newest."""
 _REDACTED = re.compile(r"\[REDACTED:[^\]]*\]")
 """Replaces secrets that the server has removed (docs/api.md 16.4)."""
+
+
+def may_have_arrived(error: ApiError) -> bool:
+    """True if the server may have carried out a request that ended with this error."""
+    match error:
+        case GatewayRefused():
+            return False
+        case ApiUnreachable():
+            return error.ambiguous
+        case ApiRefused():
+            return error.status >= 500
+        case _:
+            return isinstance(error, ApiGarbled)
 
 
 async def has_cost(delivery: Delivery) -> bool:
@@ -203,7 +222,7 @@ async def _read(delivery: Delivery, feature: Feature, call: Callable[[], Awaitab
     capabilities = delivery.client.capabilities
     try:
         return await capabilities.attempt(feature, call)
-    except (ApiGarbled, ApiRefused) as error:
+    except ApiError as error:
         error.is_of_reading = True
         is_refused = isinstance(error, ApiRefused) and not error.is_server_fault
         if is_refused or not capabilities.is_worth_waiting_for(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from agent_swarm_worker.api.http import RETRIED_STATUSES
 from agent_swarm_worker.errors import (
     ApiError,
     ApiGarbled,
@@ -31,7 +32,12 @@ CONTENT_REFUSED = (400, TOO_LARGE, 422)
 """The API's statuses for content that it refuses."""
 _FAILED_ON_CONTENT = (500, 501)
 LARGE_BYTES = 32 * 1024
-"""A gateway may close the connection of a larger request instead of answering it."""
+"""A connection that is closed over a larger request is taken to be about its size first."""
+MAX_BLOCKING_ATTEMPTS = 8
+"""Attempts after which a write that the server fails on moves to the end of its lane."""
+PERSISTENT_ATTEMPTS = 3
+"""Attempts, and answers to other requests, after which a failure is taken to be over the content;
+and a write that a gateway refuses in any form is set aside."""
 STEP = 4
 MIN_BYTES = 512
 _KEPT = re.compile(
@@ -48,28 +54,56 @@ _NEITHER_WORD_NOR_BLANK = re.compile(r"[^A-Za-z0-9 \n]")
 _TWO_OF_A_WORD = re.compile(r"([A-Za-z0-9]{2})(?=[A-Za-z0-9])")
 
 
-def is_over_content(error: ApiError, *, persistence: int, size: int = 0) -> bool:
-    """True if another content of the same request may be accepted.
+@dataclass(frozen=True, slots=True)
+class Persistence:
+    """How often a write was tried, and what became of other requests meanwhile."""
 
-    Args:
-        error: of the request.
-        persistence: of the failure; 1 if other requests were answered meanwhile, 2 if it has
-            also been repeated.
-        size: of the content in bytes.
-    """
-    if error.is_of_reading:
-        return False
+    attempts: int = 1
+    answers: int = 0
+    """To other requests since the first attempt."""
+
+    @property
+    def is_repeated(self) -> bool:
+        """True if the write has failed again and again."""
+        return self.attempts >= MAX_BLOCKING_ATTEMPTS or self.is_specific
+
+    @property
+    def is_specific(self) -> bool:
+        """True if it has failed again and again while other requests were answered."""
+        return self.attempts > PERSISTENT_ATTEMPTS <= self.answers
+
+    @property
+    def is_for_long(self) -> bool:
+        """True if it has failed for longer than an overload or a restart takes."""
+        return self.attempts >= MAX_BLOCKING_ATTEMPTS and self.is_specific
+
+
+def is_over_content(error: ApiError, persistence: Persistence, *, size: int = 0) -> bool:
+    """True if another content of the same request may be accepted; `size` is the content's."""
     match error:
-        case GatewayRefused():
-            return is_size(error) or persistence > (error.status == 404)
-        case Unauthorized() | RouteMissing():
+        case ApiError(is_of_reading=True):
             return False
+        case GatewayRefused() if error.status != 404:
+            is_beside_answers = persistence.attempts > 1 and persistence.answers > 0
+            return is_size(error) or is_beside_answers or persistence.is_repeated
+        case GatewayRefused():
+            return persistence.is_repeated
+        case RouteMissing():
+            return False
+        case Unauthorized():
+            return persistence.is_specific  # the key was accepted meanwhile
+        case ApiRefused() if error.status in CONTENT_REFUSED:
+            return True
+        case ApiRefused() if error.status in _FAILED_ON_CONTENT:
+            return persistence.is_repeated
         case ApiRefused():
-            return error.status in CONTENT_REFUSED or (persistence > 1 and is_failure(error))
+            is_gateways = error.body is None and not error.retry_after_s
+            return is_gateways and is_temporary(error) and persistence.is_for_long
         case ApiUnreachable():
-            return persistence > 1 and error.ambiguous and size > LARGE_BYTES
+            is_large = size > LARGE_BYTES and persistence.is_repeated
+            return error.ambiguous and (is_large or persistence.is_specific)
         case _:
-            return persistence > 1 and isinstance(error, ApiGarbled)
+            return isinstance(error, ApiGarbled) and persistence.is_specific
 
 
 def is_failure(error: ApiError) -> bool:
@@ -77,9 +111,17 @@ def is_failure(error: ApiError) -> bool:
     return isinstance(error, ApiRefused) and error.status in _FAILED_ON_CONTENT
 
 
-def is_size(error: ApiError) -> bool:
-    """True if an error is about the size of a request."""
-    return isinstance(error, ApiUnreachable) or getattr(error, "status", None) == TOO_LARGE
+def is_temporary(error: ApiError) -> bool:
+    """True for a status that says that the same request may succeed later."""
+    is_status = isinstance(error, ApiRefused) and not isinstance(error, Unauthorized)
+    return is_status and (error.is_server_fault or error.status in RETRIED_STATUSES)
+
+
+def is_size(error: ApiError, size: int = 0) -> bool:
+    """True if an error is about the size of a request with this size of content."""
+    if isinstance(error, ApiUnreachable):
+        return size > LARGE_BYTES
+    return getattr(error, "status", None) == TOO_LARGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +198,7 @@ async def send_reduced(
     *,
     size: int,
     where: str = "",
-    persistence: int = 0,
+    persistence: Persistence,
 ) -> Reduction:
     """Send less and less until it is accepted; return what was.
 
@@ -165,7 +207,7 @@ async def send_reduced(
         send: sends what a reduction leaves.
         size: of the longest text in bytes.
         where: the whole text is, for the note.
-        persistence: see `is_over_content`.
+        persistence: of the failure.
 
     Raises:
         ApiError: the last refusal, or another error.
@@ -173,7 +215,7 @@ async def send_reduced(
     reduction = Reduction(size, where=where)
     has_masked = False
     while True:
-        if not is_size(refusal) and not has_masked:
+        if not is_size(refusal, reduction.max_bytes) and not has_masked:
             has_masked = reduction.mask == 1
             reduction = replace(reduction, mask=reduction.mask + 1)
         elif reduction.is_last:
@@ -184,7 +226,7 @@ async def send_reduced(
         try:
             await send(reduction)
         except ApiError as error:
-            if not is_over_content(error, persistence=persistence, size=reduction.max_bytes):
+            if not is_over_content(error, persistence, size=reduction.max_bytes):
                 raise
             refusal = error
         else:

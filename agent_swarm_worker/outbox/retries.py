@@ -21,9 +21,16 @@ LOCKED_OUT_BACKOFF_S = (30.0, 60.0)
 _backoff = wait_random_exponential(multiplier=0.5, max=MAX_BACKOFF_S)
 
 
-def attempts(sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
-    """Return the attempts of one write, without end; an `ApiError` leads to another."""
-    return AsyncRetrying(retry=retry_if_exception_type(ApiError), wait=_pause_s, sleep=sleep)
+def attempts(sleep: Callable[[float], Awaitable[None]], *, least_s: float = 0.0) -> AsyncRetrying:
+    """Return the attempts of one write, without end; an `ApiError` leads to another.
+
+    Between two of them are `least_s` at least.
+    """
+    return AsyncRetrying(
+        retry=retry_if_exception_type(ApiError),
+        wait=lambda state: max(_pause_s(state), least_s),
+        sleep=sleep,
+    )
 
 
 def _pause_s(state: RetryCallState) -> float:

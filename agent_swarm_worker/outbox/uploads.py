@@ -18,10 +18,10 @@ import anyio
 import orjson
 
 from agent_swarm_worker.api.values import encode
-from agent_swarm_worker.errors import ApiError, ApiRefused
+from agent_swarm_worker.errors import ApiError, ApiRefused, ApiUnreachable
 from agent_swarm_worker.journal.files import number
 from agent_swarm_worker.journal.reading import LineReader
-from agent_swarm_worker.outbox.read_back import count_events, count_lines
+from agent_swarm_worker.outbox.read_back import count_events, count_lines, may_have_arrived
 from agent_swarm_worker.outbox.reduction import (
     STEP,
     Reduction,
@@ -46,6 +46,9 @@ MAX_EVENTS = 450
 """Of one request: fewer than one request reads back."""
 MAX_REFUSED_IN_A_ROW = 8
 """After so many refused single elements, the cause is not in the elements."""
+
+_INVALID = (400, 422)
+"""The server's own statuses for an element that it does not take in any form."""
 
 
 class Parts(Protocol):
@@ -72,6 +75,7 @@ async def send_in_parts(delivery: Delivery, parts: Parts) -> None:
     After a request that failed for another reason than its content, the next call continues there.
     """
     item, limit, max_bytes = delivery.item, parts.max_elements, math.inf
+    is_known = True
     refused_in_a_row = 0
     while True:
         elements, after = await parts.take(item.sent, limit)
@@ -86,10 +90,15 @@ async def send_in_parts(delivery: Delivery, parts: Parts) -> None:
                 await parts.post(elements)
             except ApiError as error:
                 size = sum(map(_size, elements))
-                if not is_over_content(error, persistence=delivery.persistence, size=size):
+                if not is_over_content(error, delivery.persistence, size=size):
                     raise
+                item.maybe_delivered = may_have_arrived(error)
+                if item.maybe_delivered:
+                    delivery.queue.mark_maybe_delivered(item)
                 if len(elements) > 1:
-                    if is_size(error):
+                    # Without an answer it may be about the size or about one element.
+                    is_known = not isinstance(error, ApiUnreachable)
+                    if is_size(error) or not is_known:
                         max_bytes = size // 2
                     else:
                         limit = len(elements) // 2
@@ -102,6 +111,7 @@ async def send_in_parts(delivery: Delivery, parts: Parts) -> None:
             else:
                 refused_in_a_row = 0
                 limit = min(limit * 2, parts.max_elements)
+                max_bytes *= 1 if is_known else 2
         delivery.queue.advance(item, after)
 
 
@@ -120,7 +130,7 @@ def _size(element: Any) -> int:
 async def _was_replaced(delivery: Delivery, parts: Parts, element: Any, error: ApiError) -> bool:
     """Send a refused element reduced; leave it out, and return false, if the server refuses it."""
     try:
-        if isinstance(error, ApiRefused) and not is_size(error) and not is_failure(error):
+        if isinstance(error, ApiRefused) and error.status in _INVALID:
             raise error
         used = await send_reduced(
             error,
@@ -163,8 +173,9 @@ class EventParts:
             await delivery.client.records.encoded_events(item.data)
         except ApiError as error:
             size = len(item.data)
-            if not is_over_content(error, persistence=delivery.persistence, size=size):
+            if not is_over_content(error, delivery.persistence, size=size):
                 raise
+            item.maybe_delivered = may_have_arrived(error)
             return False
         return True
 

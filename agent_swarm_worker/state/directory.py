@@ -54,8 +54,9 @@ class Claim:
     tag: str = ""
     """Mark in the environment of the session's processes; used if there is no handle."""
     phase: str = "running"
-    """``running``; ``no_task`` for a trigger without a task; ``handed_over`` when a shutdown has
-    superseded the task; ``finishing`` when everything is in the outbox."""
+    """``running``; ``offer`` for a task that is only offered; ``no_task`` for a trigger without a
+    task; ``handed_over`` when a shutdown has superseded the task; ``finishing`` when everything is
+    in the outbox."""
     log_offset: int = 0
     """Upload cursor: bytes of the journal whose lines were put into the outbox."""
     reported_offset: int = 0

@@ -41,11 +41,12 @@ if ! cmp -s "$pins/package-lock.json" "$tools/installed.json"; then
         echo "install-clis.sh: npm is needed to install the harnesses; install Node.js first" >&2
         exit 1
     fi
-    echo "installing the pinned harnesses into $tools (once, about 1.2 GB)" >&2
+    echo "installing the pinned harnesses into $tools (once, about 1.9 GB)" >&2
     rm -f "$tools/installed.json"
     cp "$pins/package.json" "$pins/package-lock.json" "$tools/"
     # --loglevel=error: npm's engine warning is about a wrapper that is not used here.
-    npm ci --prefix "$tools" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+    # Not `npm ci`: it fails where the registry lacks an optional package for another machine.
+    npm install --prefix "$tools" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
     mkdir -p "$tools/bin"
     packages="$tools/node_modules"
     claude=$(native_program @anthropic-ai/claude-code "$packages"/@anthropic-ai/claude-code-*/claude)
@@ -54,6 +55,14 @@ if ! cmp -s "$pins/package-lock.json" "$tools/installed.json"; then
     ln -sf "$codex" "$tools/bin/codex"
     node=$(native_program node "$packages"/node-linux-*/bin/node)
     node_program gemini @google/gemini-cli/bundle/gemini.js
+    node_program qwen @qwen-code/qwen-code/cli-entry.js
+    opencode=$(native_program opencode-ai "$packages"/opencode-linux-*/bin/opencode)
+    ln -sf "$opencode" "$tools/bin/opencode"
+    # Its own script, which is not run, would unpack it.
+    "$node" -e 'const { createReadStream, createWriteStream } = require("fs");
+        createReadStream(process.argv[1]).pipe(require("zlib").createBrotliDecompress())
+            .pipe(createWriteStream(process.argv[2], { mode: 0o755 }))' \
+        "$(echo "$packages"/@xai-official/grok-*/bin/grok.br)" "$tools/bin/grok"
     node_program pi @earendil-works/pi-coding-agent/dist/bundle/cli.js
     # Written last: a run that was interrupted starts over.
     cp "$pins/package-lock.json" "$tools/installed.json"
@@ -62,4 +71,7 @@ fi
 echo "claude $tools/bin/claude"
 echo "codex $tools/bin/codex"
 echo "gemini $tools/bin/gemini"
+echo "grok $tools/bin/grok"
+echo "opencode $tools/bin/opencode"
 echo "pi $tools/bin/pi"
+echo "qwen $tools/bin/qwen"

@@ -128,7 +128,7 @@ def _tool_call(name: str, argument: str) -> ToolCall | None:
 
 def _offered_or_searched(call: ToolCall, conversation: Conversation) -> ToolCall:
     """A harness may hide tools until the model asks for them; ask once, then call anyway."""
-    searched = conversation.calls[-1:] == (TOOL_SEARCH,)
+    searched = call.name == SHELL or conversation.calls[-1:] == (TOOL_SEARCH,)
     if call.name in conversation.offered or searched or TOOL_SEARCH not in conversation.offered:
         return call
     return ToolCall(TOOL_SEARCH, {"query": f"select:{call.name}", "max_results": 1})

@@ -47,7 +47,7 @@ def test_what_is_installed_is_not_installed_again(tmp_path: Path) -> None:
     done = run(tmp_path / "tools", path=path_without_npm(tmp_path / "bin"))
     assert (done.returncode, done.stderr) == (0, "")
     programs = tmp_path / "tools/bin"
-    names = ("claude", "codex", "gemini", "pi")
+    names = ("claude", "codex", "gemini", "grok", "opencode", "pi", "qwen")
     assert done.stdout == "".join(f"{name} {programs}/{name}\n" for name in names)
 
 

@@ -93,7 +93,7 @@ class RecordingProxy:
         content: bytes = b"",
         headers: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        """Answer instead of the server, if this expression is in the body."""
+        """Answer instead of the server if this is in the body; 0 cuts the connection."""
         is_in_body = re.compile(content, re.DOTALL)
         self._add(pattern, times, answer=(status, text, kind), headers=headers, content=is_in_body)
 
@@ -211,6 +211,9 @@ async def _serve(app: Any, scope: Any, visit: Visit, send: Any, rule: _Rule | No
     if rule is not None and rule.answer is not None:
         status, text, kind = rule.answer
         visit.status = status
+        if status == 0:
+            send.__self__.transport.abort()  # uvicorn's
+            return
         more = [(name.encode(), value.encode()) for name, value in rule.headers]
         headers = [(b"content-type", kind.encode()), *more]
         await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.anyio
 HTML = "<html><head><title>Forbidden</title></head><body>Request blocked.</body></html>"
 ATTACK = rb"(?i)(<script|union.{0,20}select|etc/passwd)"
 MARKUP = rb"<script|etc/passwd"
+UPLOADS = "^POST /api/(session-logs|events|tasks/.*/(finish|progress))"
 POISON = "<script>alert(1)</script> ' UNION SELECT x FROM y -- cat /etc/passwd"
 TOOL = {"type": "tool_use", "id": "c-1", "name": "Bash", "input": {"command": POISON}}
 DONE = {"type": "tool_result", "tool_use_id": "c-1", "content": POISON}
@@ -183,3 +185,53 @@ async def test_the_description_of_a_session_is_refused(tmp_path: Path) -> None:
         first, second, *_ = proxy.seen("POST /api/active-sessions$")
     assert POISON in json.loads(first.body)["taskDescription"]
     assert (second.status, "taskDescription" in json.loads(second.body)) == (201, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "kind"),
+    [
+        (0, "", ""),
+        (200, HTML, "text/html"),
+        (200, "", ""),
+        (302, "", ""),
+        (404, "Not Found", "text/plain"),
+        (403, '{"error": "blocked by policy"}', "application/json"),
+        (409, '{"error": "blocked by policy"}', "application/json"),
+    ],
+)
+async def test_content_that_draws_any_other_answer(
+    tmp_path: Path, status: int, answer: str, kind: str
+) -> None:
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.refuse(UPLOADS, status, answer, kind=kind, content=MARKUP)
+        row = await ran(
+            rig,
+            said(text("before")),
+            said(text(POISON)),
+            said(TOOL),
+            said(text("after")),
+            result(f"Done: 3 files. {POISON}"),
+        )
+        lines = await rig.lines(row["id"])
+        refused = [visit for visit in proxy.seen(UPLOADS) if re.search(MARKUP, visit.body)]
+    assert (row["status"], row["output"][:24]) == ("completed", "Done: 3 files. ‹script›a")
+    kinds = [line["type"] for line in lines]
+    assert kinds.count("masked_line") == 3
+    told = [line["message"]["content"][0]["text"] for line in lines if "message" in line]
+    assert told == ["before", "after"]
+    assert len(refused) < 100
+
+
+async def test_a_connection_that_is_closed_over_the_size(tmp_path: Path) -> None:
+    """The lines are divided by bytes, and of the longest one both ends arrive."""
+    texts = [f"{number} {'x' * 300}" for number in range(60)]
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.refuse("", 0, content=b".{8192}")
+        row = await ran(
+            rig, *(said(text(one)) for one in texts), said(text("y" * 20_000)), result("fine")
+        )
+        lines = await rig.lines(row["id"])
+    told = [line["message"]["content"][0]["text"] for line in lines if "message" in line]
+    assert (row["status"], row["output"]) == ("completed", "fine")
+    assert told == texts
+    assert [line["type"] for line in lines].count("masked_line") == 1

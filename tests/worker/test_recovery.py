@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 from patience import until
-from recording_proxy import RecordingProxy, endless_worker, proxy_rig
+from recording_proxy import RecordingProxy, endless_worker, proxy_rig, restartable_rig
 from rig import AGENT, Rig, harness, running_worker
 from worker_process import tagged, worker_process
 
@@ -36,6 +36,38 @@ async def killed_while_running(rig: Rig, env: dict[str, str], last_word: str) ->
         await next_start(rig)
         assert tagged(rig.place) == []
     return task_id
+
+
+ASKS = """
+import json, time
+use = {"type": "tool_use", "id": "1", "name": "Bash", "input": {"command": "ls"}}
+print(json.dumps({"type": "assistant", "message": {"content": [use]}}), flush=True)
+text = {"type": "text", "text": "I consider it"}
+print(json.dumps({"type": "assistant", "message": {"content": [text]}}), flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("has_lead", [True, False])
+@pytest.mark.parametrize("with_server", [True, False])
+async def test_an_offer_under_review_stays_one(tmp_path: Path, has_lead: bool, with_server: bool):
+    """Progress would make it a task in progress, of nobody or of the lead (docs/api.md 4.4)."""
+    async with restartable_rig(tmp_path) as (rig, proxy, swarm):
+        if has_lead:  # to whom the server assigns the offer
+            lead = "0a9e0000-0000-4000-8000-000000000002"
+            await rig.post("/api/agents", {"name": "lead", "isLead": True}, **{"X-Agent-ID": lead})
+        async with worker_process(tmp_path, {**rig.env, **rig.agent(ASKS), **SLOW_LOGS}) as worker:
+            offer = (await rig.post("/api/tasks", {"task": "offer", "offeredTo": AGENT}))["id"]
+            await until(lambda: "I consider it" in worker.text())
+            worker.signal(signal.SIGKILL)
+            await worker.exit_code()
+        if with_server:
+            await swarm.stop()
+            await swarm.start()
+        await next_start(rig)
+        assert (await rig.task(offer))["status"] in {"reviewing", "offered"}
+        assert await rig.said(offer) == ["I consider it"]
+        assert not proxy.seen("(progress|finish|supersede)$")
 
 
 async def next_start(rig: Rig, **env: str) -> None:

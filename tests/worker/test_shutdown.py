@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from rig import AGENT, Rig, harness, running_worker
 from worker_process import tagged, worker_process
 
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.worker.boot.sequence import DEFERRED_MODULES
 
 pytestmark = pytest.mark.anyio
 
@@ -77,9 +79,11 @@ async def test_an_idle_worker_goes_at_once(tmp_path: Path):
 
 
 async def test_a_task_the_last_poll_brings_is_handed_back(tmp_path: Path):
+    for name in DEFERRED_MODULES:  # which take seconds on a busy machine, longer than the drain
+        importlib.import_module(name)
     async with proxy_rig(tmp_path) as (rig, proxy):
         held = proxy.hold_answer("GET /api/poll", containing=b"task_assigned")
-        async with running_worker(rig, harness("says_hi"), drain_ms=6000) as daemon:
+        async with running_worker(rig, harness("says_hi"), drain_ms=60_000) as daemon:
             task_id = await rig.submit()
             await held.reached.wait()
             daemon.shutdown.request("test")

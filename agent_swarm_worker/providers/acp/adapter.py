@@ -132,6 +132,7 @@ class AcpAdapter(SpecAdapter):
             return CliHarness(
                 launch=acp_launch(config, plan),
                 translator=AcpClient(state, plan, tools.handlers()),
+                stays_after_result=plan.target.stays,
                 stale_resume=(STALE_SESSION,),
             )
 

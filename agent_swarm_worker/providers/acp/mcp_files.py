@@ -13,7 +13,7 @@ import orjson
 from agent_swarm_worker.contract import PrivateFile
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.providers.kit.mcp_config import mcp_entry
-from agent_swarm_worker.settings import named
+from agent_swarm_worker.settings import HarnessOptions, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +61,7 @@ def _pi(servers: Iterable[McpServer]) -> bytes:
 
 async def _link_agent_folder(config: ProviderSessionConfig, plan: Plan, folder: str) -> None:
     """Make a folder with links to the user's files, so that only the tool servers differ."""
-    files, home = config.guest.files, named(config.env, "HOME")
+    files, home = config.guest.files, HarnessOptions.load(config.env).home
     own = named(plan.env, PI_FOLDER) or f"{home}/.pi/agent"
     try:
         await files.make_dir(folder)

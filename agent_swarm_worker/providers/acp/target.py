@@ -69,6 +69,8 @@ class Target:
     """Regular expressions for text that the program adds to the model's answer."""
     ready_notification: str = ""
     """The notification that the tool servers are connected; before it, a prompt finds no tools."""
+    stays: bool = False
+    """It does not exit at the end of its input while a tool server is connected."""
     has_late_usage: bool = False
     """The last usage comes after the answer to the prompt."""
     refuses_requests: bool = False

@@ -129,6 +129,7 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
             modes=("yolo",),
             model_option="--model",
             can_load=False,
+            stays=True,
         ),
     }
 )

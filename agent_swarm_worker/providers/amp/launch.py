@@ -37,6 +37,7 @@ MODE = "agent-swarm"
 _BASE = "medium"
 """The mode that a named model is used in."""
 _SETTINGS = "settings.json"
+_SERVERS = "amp.mcpServers"
 _HEADLESS = {
     "amp.dangerouslyAllowAll": True,
     "amp.notifications.enabled": False,
@@ -50,7 +51,8 @@ async def prepared(config: ProviderSessionConfig) -> Callable[[ProviderSessionCo
     folder = config.private_dir / FOLDER
     ours = folder / "amp"
     user = PurePath(AmpOptions.load(config.env).user_config or config.private_dir / "no-config")
-    settings = session_settings(config, await read_settings(config, user / "amp" / _SETTINGS))
+    own = await read_settings(config, user / "amp" / _SETTINGS, _SERVERS)
+    settings = session_settings(config, own)
     await linked_folder(config, folder, user, own=("amp",))
     await linked_folder(config, ours, user / "amp", own=(_SETTINGS, "plugins"))
     await linked_folder(config, ours / "plugins", user / "amp/plugins", own=(PLUGIN,))
@@ -79,7 +81,7 @@ async def prepared(config: ProviderSessionConfig) -> Callable[[ProviderSessionCo
 
 def session_settings(config: ProviderSessionConfig, own: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a session: the user's `own`, overridden to be headless."""
-    servers = dict(mapping(own.get("amp.mcpServers")))
+    servers = dict(mapping(own.get(_SERVERS)))
     for server in session_servers(config):
         if server.transport not in SPEC.capabilities.mcp_transports:
             why = f"amp has no {server.transport} transport"
@@ -88,7 +90,7 @@ def session_settings(config: ProviderSessionConfig, own: Mapping[str, Any]) -> d
         entry = mcp_entry(server)
         entry.pop("type", None)
         servers[server.name] = entry
-    return {**own, **_HEADLESS, "amp.mcpServers": servers}
+    return {**own, **_HEADLESS, _SERVERS: servers}
 
 
 def _mode(config: ProviderSessionConfig) -> tuple[str, bytes]:

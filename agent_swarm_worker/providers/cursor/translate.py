@@ -36,8 +36,8 @@ class CursorTranslator(ClaudeStreamTranslator):
     def read(self, kind: str, event: dict[str, Any]) -> Iterator[ProviderEvent]:
         """Translate one event; one of another type ends a message or a thought."""
         if kind != "thinking" and self._thoughts:
-            thought, self._thoughts = "".join(self._thoughts), []
-            yield from self.thought(thought)
+            pieces, self._thoughts = self._thoughts, []
+            yield from self.thought(*pieces)
         if kind != "assistant":
             yield from self.flush()
         if kind not in ("system", "result"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import (
     Error,
     Message,
@@ -32,7 +33,6 @@ from agent_swarm_worker.text import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import Ending, ProviderResult, ProviderSessionConfig
 
 FAILED = "turn_failed"
@@ -43,8 +43,7 @@ class DshTranslator(JsonTranslator):
     """Turns the lines of one run into events and a result."""
 
     def __init__(self, config: ProviderSessionConfig, *, clock: Clock | None = None) -> None:
-        clocks = {} if clock is None else {"clock": clock}
-        self._state = TranslationState(config=config, **clocks)
+        self._state = TranslationState(config=config, clock=clock or SystemClock())
         self._final: str | None = None
         self._fatal: Error | None = None
 

@@ -15,7 +15,7 @@ from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, SpecAdapter
 from agent_swarm_worker.providers.kit.mcp_config import register_secrets, swarm_server_of
 from agent_swarm_worker.providers.kit.native import mapping
-from agent_swarm_worker.settings import named
+from agent_swarm_worker.settings import HarnessOptions, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,7 +87,7 @@ class CliAdapter(SpecAdapter):
 
     async def has_login(self, env: Mapping[str, str], guest: Guest) -> bool:
         """True if the program is logged in, or has a key."""
-        credentials, home = self.spec.credentials, named(env, "HOME")
+        credentials, home = self.spec.credentials, HarnessOptions.load(env).home
         if any(named(env, name).strip() for name in credentials.variables):
             return True
         for file in credentials.files if home else ():
@@ -124,10 +124,12 @@ def session_servers(config: ProviderSessionConfig) -> list[McpServer]:
     return [ours, *(one for one in config.mcp_servers if one.name != ours.name)]
 
 
-async def read_settings(config: ProviderSessionConfig, path: PurePath | str) -> dict[str, Any]:
+async def read_settings(
+    config: ProviderSessionConfig, path: PurePath | str, servers_key: str = "mcpServers"
+) -> dict[str, Any]:
     """Return the user's settings, JSON with comments; unreadable ones are logged and ignored.
 
-    The secrets of the tool servers in them are registered.
+    The secrets of the tool servers in them, below `servers_key`, are registered.
     """
     try:
         content = await config.guest.read(path, max_bytes=MAX_FILE_BYTES)
@@ -137,9 +139,8 @@ async def read_settings(config: ProviderSessionConfig, path: PurePath | str) -> 
     except (OSError, ValueError) as error:
         Log().warning(Event.CONFIG_IGNORED, key=str(path), why=str(error))
         return {}
-    for key in ("mcpServers", "amp.mcpServers"):
-        for entry in mapping(found.get(key)).values():
-            register_secrets(mapping(entry), config.redactor)
+    for entry in mapping(found.get(servers_key)).values():
+        register_secrets(mapping(entry), config.redactor)
     return found
 
 

@@ -24,6 +24,7 @@ from agent_swarm_worker.contract import (
     NO_GRACE,
     Command,
     Ending,
+    Grace,
     Progress,
     ProviderResult,
     SteerDelivery,
@@ -57,6 +58,9 @@ INPUT_END_GRACE_S = 2.0
 """Wait, after an abort, for a harness that stopped as asked, and whose input is closed."""
 MAX_CHATTER_GRACES = 3
 """Graces after which a harness is ended that goes on printing after its final event."""
+STAYS_GRACE_S = 2.0
+"""Wait after the result of a harness that never exits by itself; its last files are written."""
+SHORT_GRACE = Grace(interrupt_s=1.0, terminate_s=1.0)
 UNKNOWN_EXIT = 255
 """Exit code of a process that did not end."""
 HarnessFactory: TypeAlias = Callable[["ProviderSessionConfig"], CliHarness]
@@ -68,6 +72,8 @@ class _Run:
     """One launch of the harness."""
 
     translator: Translator
+    stays: bool
+    """It does not exit by itself after its result."""
     started_at_s: float
     last_output_at_s: float
     truncated: bool = False
@@ -144,7 +150,7 @@ class CliSession(BaseSession):
         if self._abort_reason is not None:
             return translator.conclude(Ending(exit_code=ABORTED_EXIT, aborted=self._abort_reason))
         now_s, kills_before = self.clock.monotonic(), oom_kills()
-        run = _Run(translator, started_at_s=now_s, last_output_at_s=now_s)
+        run = _Run(translator, harness.stays_after_result, now_s, last_output_at_s=now_s)
         try:
             await self._write_files(launch)
             child = await self._guest.start(
@@ -253,6 +259,7 @@ class CliSession(BaseSession):
 
     async def _end_after_result(self, child: Process, run: _Run, scope: anyio.CancelScope) -> None:
         grace_s, final_for_s, step_s = self.config.result_grace_s, 0.0, 0.0
+        grace_s = min(grace_s, STAYS_GRACE_S) if run.stays else grace_s
         while True:
             final_for_s = final_for_s + step_s if run.translator.is_final else 0.0
             step_s = min(1.0, grace_s)
@@ -262,6 +269,9 @@ class CliSession(BaseSession):
             if self._steering.writer is not None:
                 self._steering.writer.after_read()  # a time limit may have passed
             is_over = quiet_s >= grace_s or final_for_s >= MAX_CHATTER_GRACES * grace_s
+            if run.translator.is_final and is_over and run.stays:
+                await self._end(child, scope, SHORT_GRACE)
+                return
             if run.translator.is_final and is_over:
                 run.hung_after_result = True
                 self.log.warning(Event.SESSION_HUNG, why="no exit after the result")
@@ -279,9 +289,11 @@ class CliSession(BaseSession):
             run.bar = newest
             self.emit(Progress(newest))
 
-    async def _end(self, child: Process, scope: anyio.CancelScope) -> None:
+    async def _end(
+        self, child: Process, scope: anyio.CancelScope, grace: Grace = DEFAULT_GRACE
+    ) -> None:
         """Escalate until the child has ended; if it survives, end the session without it."""
-        await self._guest.end(child, on_step=self._log_step)
+        await self._guest.end(child, grace, on_step=self._log_step)
         await self.clock.sleep(GIVE_UP_S)
         scope.cancel()
 

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 
 MAX_OPEN_CALLS = 1000
 """Limit of remembered tool calls, and of subagents; a faulty CLI may never answer them."""
+MAX_MESSAGE_CHARS = 16 << 20
+"""Limit of a message that comes in pieces; the rest is only in the journal."""
 _TODO_TOOLS = frozenset({"TodoWrite", "todo_write"})
 
 
@@ -149,6 +151,7 @@ class EventTranslator(JsonTranslator):
         self.state = CallState(config=config, clock=clock or SystemClock(), model=config.model)
         self.costs = CostBook()
         self._deltas: list[str] = []
+        self._delta_chars = 0
         self._is_final = False
         self._failed: Failure | None = None
         self._has_worked = False
@@ -195,20 +198,27 @@ class EventTranslator(JsonTranslator):
 
     def delta(self, piece: str) -> None:
         """Add a piece of the assistant's message under way."""
-        self._deltas.append(piece)
+        self._delta_chars += len(piece)
+        if self._delta_chars <= MAX_MESSAGE_CHARS:
+            self._deltas.append(piece)
 
     def flush(self) -> Iterator[ProviderEvent]:
         """End the message under way; emit it."""
-        message, self._deltas = "".join(self._deltas), []
+        message, self._deltas, self._delta_chars = self._whole(self._deltas), [], 0
         if message.strip():
             self.state.last_text = message
             self.state.last_error = None
             yield Message("assistant", message)
 
-    def thought(self, content: str) -> Iterator[ProviderEvent]:
-        """Emit a piece of the model's reasoning."""
-        if content.strip():
+    def thought(self, *pieces: str) -> Iterator[ProviderEvent]:
+        """Emit the model's reasoning."""
+        if (content := self._whole(pieces)).strip():
             yield Reasoning(content)
+
+    def _whole(self, pieces: Sequence[str]) -> str:
+        """Join the pieces of a text, each of which may have a part of a secret."""
+        joined = "".join(pieces)
+        return self.state.config.redactor.text(joined) if len(pieces) > 1 else joined
 
     def error(self, message: str, status: int | None = None) -> Error:
         """Record an error that may be the reason of the end, and return its event."""

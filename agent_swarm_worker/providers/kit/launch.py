@@ -38,6 +38,8 @@ class CliHarness:
 
     launch: Launch
     translator: Translator
+    stays_after_result: bool = False
+    """It is known not to exit by itself: soon after its result it is ended, and nothing is said."""
     stale_resume: tuple[str, ...] = ()
     """Error categories of a resumed session that does not exist: a fresh one is started."""
 

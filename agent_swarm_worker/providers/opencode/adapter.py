@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import ProviderSessionConfig
     from agent_swarm_worker.providers.acp.launch import Plan
 
-CONFIG = "OPENCODE_CONFIG_CONTENT"
+CONFIG_VARIABLE = "OPENCODE_CONFIG_CONTENT"
 
 
 class OpencodeAdapter(AcpAdapter):
@@ -35,7 +35,7 @@ class OpencodeAdapter(AcpAdapter):
         usage="last",
         system_prompt="launch",
     )
-    login_variables = (CONFIG, "OPENCODE_CONFIG")
+    login_variables = (CONFIG_VARIABLE, "OPENCODE_CONFIG")
 
     def program(self, env: Mapping[str, str]) -> tuple[str, ...]:
         """Return its command line; raises `BadSetting`."""
@@ -53,7 +53,7 @@ class OpencodeAdapter(AcpAdapter):
             path = config.private_dir / SYSTEM_PROMPT
             files = (*files, text_file(path, config.system_prompt))
             settings["instructions"] = [*items(settings.get("instructions")), str(path)]
-        env = {**plan.env, CONFIG: orjson.dumps(settings).decode()}
+        env = {**plan.env, CONFIG_VARIABLE: orjson.dumps(settings).decode()}
         return replace(plan, env=env, files=files, has_system_prompt=bool(config.system_prompt))
 
 
@@ -63,7 +63,7 @@ def own_settings(env: Mapping[str, str]) -> dict[str, Any]:
     try:
         found = orjson.loads(content) if content else {}
     except ValueError as error:
-        raise BadSetting(CONFIG, content, str(error)) from None
+        raise BadSetting(CONFIG_VARIABLE, content, str(error)) from None
     if not isinstance(found, dict):
-        raise BadSetting(CONFIG, content, "expected a JSON object")
+        raise BadSetting(CONFIG_VARIABLE, content, "expected a JSON object")
     return found

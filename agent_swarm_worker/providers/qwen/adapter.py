@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import orjson
+
+from agent_swarm_worker.contract import PrivateFile
 from agent_swarm_worker.providers.acp.adapter import AcpAdapter
 from agent_swarm_worker.providers.acp.target import Target
+from agent_swarm_worker.providers.kit.mcp_config import mcp_entry
 from agent_swarm_worker.providers.qwen.spec import SPEC, QwenOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from agent_swarm_worker.contract import McpServer, ProviderSessionConfig
+    from agent_swarm_worker.providers.acp.launch import Plan
+
+DEFAULTS = "QWEN_CODE_SYSTEM_DEFAULTS_PATH"
+_DEFAULTS = {
+    "memory": {"enableManagedAutoMemory": False, "enableManagedAutoDream": False},
+    "ui": {"enableFollowupSuggestions": False},
+}
+"""Of what nobody reads here; the user's own settings go before it."""
+DISCOVERY_MS = 60_000
 
 
 class QwenAdapter(AcpAdapter):
@@ -19,13 +35,40 @@ class QwenAdapter(AcpAdapter):
     # By default a second model judges each call (measured with 0.24.4).
     target = Target(
         name="Qwen Code",
-        env={"QWEN_CODE_NO_RELAUNCH": "true"},
+        # Without the second, the first prompt finds no tools of servers that are slow to start.
+        env={"QWEN_CODE_NO_RELAUNCH": "true", "QWEN_CODE_LEGACY_MCP_BLOCKING": "1"},
         modes=("yolo",),
         model_variable="OPENAI_MODEL",
         steering="queue",
+        stays=True,
         session_files=((".qwen/projects", "*/chats/{id}.jsonl"),),
     )
 
     def program(self, env: Mapping[str, str]) -> tuple[str, ...]:
         """Return its command line; raises `BadSetting`."""
         return (*QwenOptions.load(env).program, "--acp")
+
+    async def plan(self, config: ProviderSessionConfig) -> Plan:
+        """Return the choices for one session.
+
+        The tool servers are in a file: one that comes over the protocol has 5 s to answer.
+        """
+        plan = self.plan_of(config, self.target)
+        path = config.private_dir / "qwen-defaults.json"
+        servers = {server.name: _entry(server) for server in plan.mcp_servers}
+        content = orjson.dumps({**_DEFAULTS, "mcpServers": servers})
+        return replace(
+            plan,
+            env={**plan.env, DEFAULTS: str(path)},
+            files=(PrivateFile(path=path, content=content),),
+            mcp_servers=(),
+        )
+
+
+def _entry(server: McpServer) -> dict[str, Any]:
+    """Return a tool server in the program's own form."""
+    limits = {"discoveryTimeoutMs": DISCOVERY_MS, "trust": True}
+    if server.transport == "stdio":
+        return {**mcp_entry(server), **limits}
+    address = "httpUrl" if server.transport == "http" else "url"
+    return {address: server.url, "headers": dict(server.headers), **limits}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from agent_swarm_worker.errors import MissingExtra, ProviderError, SwarmWorkerError
 from agent_swarm_worker.providers.registry import adapter_spec, create_provider, spec_of
-from agent_swarm_worker.settings import named
+from agent_swarm_worker.settings import HarnessOptions, named
 from agent_swarm_worker.text import one_line
 from agent_swarm_worker.worker.boot.environment import (
     guest_for_checks,
@@ -98,7 +98,7 @@ async def _login(credentials: Credentials, env: Mapping[str, str], guest: Guest)
     for variable in credentials.variables:
         if named(env, variable).strip():
             return variable
-    home = named(env, "HOME")
+    home = HarnessOptions.load(env).home
     for file in credentials.files if home else ():
         if await guest.exists(PurePosixPath(home) / file):
             return f"~/{file}"

@@ -27,7 +27,7 @@ from agent_swarm_worker.api.wire.tasks import (
 )
 from agent_swarm_worker.errors import ApiError, ApiRefused, Unauthorized
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.outbox.delivery import may_have_arrived
+from agent_swarm_worker.outbox.read_back import may_have_arrived
 from agent_swarm_worker.worker.boot import registration
 from agent_swarm_worker.worker.loops.paused_tasks import PausedTaskResumer
 from agent_swarm_worker.worker.loops.run_policy import PollResult

@@ -187,6 +187,7 @@ class OrphanedSession:
             log_file=claim.log_file,
             metadata_bytes=claim.log_offset,
             elapsed_s=_elapsed_s(claim),
+            observe_only=claim.phase == "offer",
         )
         return SessionReporter(
             info,

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.worker.boot.parts import BootParts
 
 RUNNING = "in_progress"
+NOT_SETTLED = frozenset({"no_task", "offer", "handed_over"})
+"""Phases of claims of which only lines, events and cost are reported."""
 TAKEN_FOR_DEAD = frozenset({"failed", "superseded"})
 RETRY_PAUSE_S = 1.0
 FLUSH_WAIT_S = 3.0
@@ -54,7 +56,7 @@ async def recover(worker: BootParts) -> None:
             async with worker.sandbox.open(spec) as guest:
                 orphan = OrphanedSession(worker, resynced, guest)
                 await orphan.replay(unread)
-        if claim.phase in {"no_task", "handed_over"} or await _settle(worker, claim, orphan):
+        if claim.phase in NOT_SETTLED or await _settle(worker, claim, orphan):
             worker.state.forget(claim.task_id)
         else:
             worker.unsettled_claims[claim.task_id] = partial(_retry_settling, worker, claim, orphan)

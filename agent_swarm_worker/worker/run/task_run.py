@@ -278,7 +278,7 @@ def _write_claim(worker: RunParts, task: RunningTask, setup: PreparedSession | N
         log_file=worker.log_dir,
         started_at=wire_time(worker.clock.now()),
         tag=task.session_uuid,
-        phase="running" if task.has_task else "no_task",
+        phase="offer" if task.observe_only else "running" if task.has_task else "no_task",
     )
     if setup is not None:
         claim = replace(

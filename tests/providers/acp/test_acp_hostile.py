@@ -397,6 +397,15 @@ async def test_a_command_that_outlives_the_agent_is_swept(tmp_path: Path):
     assert not sleepers("98433")
 
 
+async def test_an_agent_that_never_exits_by_itself_is_ended_without_a_word(tmp_path: Path):
+    ran = await run(tmp_path, {"stays": 600}, target=Target(name="Staying", stays=True))
+    assert (ran.result.is_error, ran.of(Progress)) == (False, [])
+    (again := tmp_path / "again").mkdir()
+    ran = await run(again, {"stays": 600}, result_grace_s=0.5)
+    assert not ran.result.is_error
+    assert "stayed after its result" in ran.of(Progress)[0].message
+
+
 async def test_a_call_that_stays_open_is_closed_when_the_turn_is_over(tmp_path: Path):
     call = {"sessionUpdate": "tool_call", "toolCallId": "c", "title": "x", "status": "pending"}
     ran = await run(tmp_path, {"prompt": [["update", call], ["say", "Done."]]})

@@ -73,6 +73,18 @@ async def test_the_cost_is_that_of_all_tokens_thoughts_included(tmp_path: Path):
     assert 0 < cost.total_cost_usd < 0.1
 
 
+def test_a_secret_in_pieces_is_scrubbed():
+    config = session_config()
+    config.redactor.add("SECRET", "hush-hush-0123456789")
+    translator = GeminiTranslator(config)
+    piece = {"type": "message", "role": "assistant", "delta": True}
+    for content in ("It is hush-hu", "sh-0123456789."):
+        translator.feed({**piece, "content": content})
+    (message, result) = translator.feed({"type": "result", "status": "success"})
+    for text in (message.content, result.output, translator.conclude(Ending(exit_code=0)).output):
+        assert "hush" not in text
+
+
 def test_an_unknown_price_is_not_zero():
     stats = {
         "models": {"gemini-of-tomorrow": {"total_tokens": 9, "input_tokens": 5, "output_tokens": 4}}
