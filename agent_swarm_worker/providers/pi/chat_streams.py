@@ -311,7 +311,7 @@ class _Answer:
 
     def _parts(self, delta: dict[str, Any]) -> Iterator[dict[str, Any]]:
         said, thought = content_of(delta.get("content"))
-        kept = {
+        kept: dict[str, Any] = {
             name: self._pairs.feed(name, delta[name])
             for name in ("reasoning", "reasoning_content", "refusal")
             if isinstance(delta.get(name), str) and delta[name]
