@@ -33,7 +33,7 @@ check: $(DEV)/.ready ## Format, lint, types, import floors, shell scripts
 	@$(DEV)/bin/lint-imports --cache-dir $(CACHE)/imports
 	@$(DEV)/bin/shellcheck docker-entrypoint.sh .docker/*.sh .ci/run tests/e2e/*.sh tests/container/*.sh
 
-e2e: $(DEV)/.ready ## The real claude and codex CLIs against a scripted model on loopback
+e2e: $(DEV)/.ready ## The real command lines against a scripted model on loopback
 	@tests/e2e/install-clis.sh "$(TOOLS)"
 	@SWARM_E2E_TOOLS="$(TOOLS)" $(DEV)/bin/python -m pytest -n 3 --dist worksteal -q -m slow
 

@@ -58,6 +58,7 @@ class Event(StrEnum):
     TASK_FINISHED = "task.finished"
     TASK_CANCELLED = "task.cancelled"
     TASK_LOST = "task.lost"
+    OFFER_UNDECIDED = "task.offer_undecided"
     TASK_PAUSED = "task.paused"
     TASK_RECOVERED = "task.recovered"
     TASK_SUPERSEDED = "task.superseded"

@@ -39,6 +39,7 @@ class Feature(StrEnum):
     SESSION_LIST = "active-sessions/list"
     SESSION_HEARTBEAT = "active-sessions/heartbeat"
     SESSION_RECOVERY = "active-sessions/recover-orphaned-tasks"
+    SESSION_TOKENS = "sessions/tokens"
     ACTIVITY = "agents/activity"
     CREDENTIAL_STATUS = "agents/credential-status"
     CANCELLED_TASKS = "cancelled-tasks"

@@ -5,7 +5,7 @@ No upload is safe to repeat; `outbox.delivery` says how each is retried.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 MAX_DESCRIPTION_CHARS = 200
 _BASE = "/api/active-sessions"
+_TOKENS = "/api/sessions/tokens"
+TOKEN_MS = 24 * 3600 * 1000
+"""How long a token is valid that nobody revokes."""
 _REFUSALS = (400, 413, 422, *RETRIED_STATUSES)
 
 
@@ -38,6 +41,14 @@ class SessionRow:
     def from_wire(cls, value: object) -> SessionRow | None:
         """Read one row; ``None`` if it has no usable id."""
         return read_row(cls, value, session_uuid=Row(value).maybe_text("runnerSessionId"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionToken:
+    """A key for one session, which is valid for its agent and its task only."""
+
+    id: str
+    secret: str = field(repr=False)
 
 
 class Sessions(Endpoints):
@@ -94,6 +105,21 @@ class Sessions(Endpoints):
         """Delete this row, and no other row of the same task."""
         path = f"{_BASE}/{segment(row_id)}"
         await self._request_if(Feature.SESSION_LIST, "DELETE", path)
+
+    async def create_token(self, agent_id: str, task_id: str) -> SessionToken | None:
+        """Issue a token for a session; ``None`` if the server has none."""
+        body = {"agentId": agent_id, "taskId": task_id, "ttlMs": TOKEN_MS}
+        answer = await self._call_if(Feature.SESSION_TOKENS, "POST", _TOKENS, body=body)
+        if answer is None:
+            return None
+        token_id, secret = Row(answer).maybe_text("tokenId"), Row(answer).maybe_text("plaintext")
+        if token_id is None or secret is None:
+            raise ApiGarbled(_TOKENS, "not a token")
+        return SessionToken(id=token_id, secret=secret)
+
+    async def revoke_token(self, token_id: str) -> None:
+        """End the validity of a token."""
+        await self._request_if(Feature.SESSION_TOKENS, "DELETE", f"{_TOKENS}/{segment(token_id)}")
 
     def _body(
         self,

@@ -268,6 +268,9 @@ class Capabilities:
     permissions: PermissionMode = "bypass"
     cost_source: CostSource = "none"
     keeps_stdin_open: bool = False
+    has_session_token: bool = False
+    """The agent may be any program: for the swarm's tools it gets a token of its session instead of
+    the worker's key, from a server that issues such tokens."""
     needs_port: bool = False
 
 

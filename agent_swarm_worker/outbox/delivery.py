@@ -18,7 +18,7 @@ A write that is refused over its content is sent again with less of it (`reducti
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from agent_swarm_worker.api.values import encode
 from agent_swarm_worker.api.wire.tasks import TERMINAL_STATUSES, ChannelCursor
@@ -35,6 +35,7 @@ from agent_swarm_worker.outbox import read_back
 from agent_swarm_worker.outbox.queue import Delivery, WriteKind
 from agent_swarm_worker.outbox.reduction import (
     Reduction,
+    escaped_json,
     is_failure,
     is_over_content,
     is_size,
@@ -76,7 +77,7 @@ async def _deliver_reduced(delivery: Delivery, handler: Handler, error: ApiError
 
     async def send(reduction: Reduction) -> None:
         nonlocal refusal
-        data = encode(reduction.value(args))
+        data = encode(_reduced(args, reduction, refusal))
         if data in tried:
             raise refusal
         tried.add(data)
@@ -94,6 +95,23 @@ async def _deliver_reduced(delivery: Delivery, handler: Handler, error: ApiError
     size = max((*sizes, len(item.data) // 2))
     used = await send_reduced(error, send, size=size, where=where, persistence=delivery.persistence)
     delivery.dropped(f"it was refused as a whole, and was sent {used.how}", error=str(error))
+
+
+def _reduced(args: Mapping[str, Any], reduction: Reduction, refusal: ApiError) -> Mapping[str, Any]:
+    """Return the arguments with less text; a result that no longer fits its schema is a failure."""
+    if not args.get("must_fit"):
+        reduced: Mapping[str, Any] = reduction.value(args)
+        return reduced
+    output = str(args["output"])
+    if len(output.encode("utf-8", "replace")) <= reduction.max_bytes:
+        return {**args, "output": escaped_json(output, reduction.mask)}
+    reason = (
+        f"The output of {len(output)} characters fits the task's outputSchema, but cannot be sent"
+        f" whole: {refusal}. The whole text: {args.get('journal', 'the log of the session')}"
+    )
+    failed = {"task_id": args["task_id"], "status": "failed", "failure_reason": reason}
+    reduced = reduction.value(failed)
+    return {**reduced, "session_uuid": args.get("session_uuid")}
 
 
 async def _progress(delivery: Delivery) -> None:
@@ -135,7 +153,7 @@ async def _context(delivery: Delivery) -> None:
 
 
 async def _finish(delivery: Delivery) -> None:
-    """Args: task_id, status, output, failure_reason, session_uuid, journal (its path).
+    """Args: task_id, status, output, failure_reason, must_fit, session_uuid, journal (its path).
 
     For a task that was put back in the queue meanwhile, the server answers 200 and drops the result
     (docs/api.md 7.1): progress sets the task to ``in_progress``, then the result is reported again.

@@ -7,6 +7,7 @@ steps, and what a firewall takes for an attack is masked; nothing but a note is 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -49,6 +50,9 @@ _LOOK_ALIKES = str.maketrans(
     "<>'\"`;|&$(){}[]\\/=%#@*!?",
     "‹›’”ˋ；¦＆＄（）｛｝［］＼∕＝％＃＠∗！？",  # noqa: RUF001 - that is what they are for
 )
+_JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_PUNCTUATION_IN_STRING = re.compile(r"\\u....|\\.|[^A-Za-z0-9 ]")
+_ANY_IN_STRING = re.compile(r"\\u....|\\.|.", re.DOTALL)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _NEITHER_WORD_NOR_BLANK = re.compile(r"[^A-Za-z0-9 \n]")
 _TWO_OF_A_WORD = re.compile(r"([A-Za-z0-9]{2})(?=[A-Za-z0-9])")
@@ -113,8 +117,9 @@ def is_failure(error: ApiError) -> bool:
 
 def is_temporary(error: ApiError) -> bool:
     """True for a status that says that the same request may succeed later."""
-    is_status = isinstance(error, ApiRefused) and not isinstance(error, Unauthorized)
-    return is_status and (error.is_server_fault or error.status in RETRIED_STATUSES)
+    if not isinstance(error, ApiRefused) or isinstance(error, Unauthorized):
+        return False
+    return error.is_server_fault or error.status in RETRIED_STATUSES
 
 
 def is_size(error: ApiError, size: int = 0) -> bool:
@@ -190,6 +195,19 @@ def masked(text: str, mask: int) -> str:
     if mask == 1:
         return _CONTROL.sub("\ufffd", text).translate(_LOOK_ALIKES)
     return _TWO_OF_A_WORD.sub(r"\1_", _NEITHER_WORD_NOR_BLANK.sub("_", text))
+
+
+def escaped_json(text: str, mask: int) -> str:
+    """Return the same JSON with characters of its strings escaped: punctuation, with mask 2 all."""
+    part = _ANY_IN_STRING if mask > 1 else _PUNCTUATION_IN_STRING
+    return _JSON_STRING.sub(lambda found: f'"{part.sub(_escape, found[1])}"', text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    char = found[0]
+    if char[0] == "\\":
+        return char
+    return json.dumps(char)[1:-1] if ord(char) > 127 else f"\\u{ord(char):04x}"
 
 
 async def send_reduced(

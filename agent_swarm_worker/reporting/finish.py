@@ -32,12 +32,15 @@ class FinishBody:
     failure_reason: str | None = None
     note: str | None = None
     """A remark for the worker's log; not sent."""
+    must_fit: bool = False
+    """True if the output fits a schema, so that it is of no use cut or masked."""
 
     def args(self, task_id: str) -> dict[str, Any]:
         """Return the arguments of the ``finish`` write."""
         text = {"output": self.output, "failure_reason": self.failure_reason}
         known = {key: value for key, value in text.items() if value is not None}
-        return {"task_id": task_id, "status": self.status, **known}
+        fits = {"must_fit": True} if self.must_fit else {}
+        return {"task_id": task_id, "status": self.status, **known, **fits}
 
 
 async def decide_finish(
@@ -96,7 +99,12 @@ async def _by_schema(
         note = None if is_whole else "output taken out of a longer text"
         # Scrubbed as JSON: a secret made of digits can be a number in it.
         fitting, _ = redactor.json_line(outcome.fitting.encode("utf-8", "replace"))
-        return FinishBody(status="completed", output=fitting.decode("utf-8", "replace"), note=note)
+        return FinishBody(
+            status="completed",
+            output=fitting.decode("utf-8", "replace"),
+            note=note,
+            must_fit=True,
+        )
     quoted = clip(output, MAX_QUOTED_OUTPUT_CHARS)
     reason = (
         f"The output does not fit the task's outputSchema: {outcome.mismatch}\n\nOutput:\n{quoted}"

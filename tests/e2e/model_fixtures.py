@@ -14,6 +14,7 @@ from typing import Self
 import real_gemini
 import real_pi_cli
 from pi_env import SHELL, pi_env
+from real_acp import AGENTS
 from real_claude import hermetic_env
 from real_codex import codex_env
 from real_gemini import gemini_env
@@ -27,11 +28,17 @@ class ModelFixture:
     Args:
         env_of: from an empty home directory and the model's address to the harness's environment.
         shell: the name of the harness's shell tool.
+        shell_arguments: further arguments that it needs.
     """
 
-    def __init__(self, env_of: Callable[[Path, str], dict[str, str]], shell: str = "Bash") -> None:
+    def __init__(
+        self,
+        env_of: Callable[[Path, str], dict[str, str]],
+        shell: str = "Bash",
+        shell_arguments: dict[str, str] | None = None,
+    ) -> None:
         self._env_of = env_of
-        self._model = ScriptedModel(shell)
+        self._model = ScriptedModel(shell, shell_arguments)
         self._resources = AsyncExitStack()
         self._home = Path()
 
@@ -77,6 +84,12 @@ def codex_fixture(transport: str) -> ModelFixture:
         return codex_env(home, model_url, CODEX_TRANSPORT=transport, CODEX_HOME=where)
 
     return ModelFixture(env)
+
+
+def acp_fixture(name: str) -> ModelFixture:
+    """One of `real_acp.AGENTS`."""
+    agent = AGENTS[name]
+    return ModelFixture(agent.env, agent.shell, agent.shell_arguments)
 
 
 def pi_fixture(api: str) -> ModelFixture:

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 from model_fixtures import (
+    acp_fixture,
     claude_fixture,
     codex_fixture,
     gemini_fixture,
@@ -29,6 +30,10 @@ FIXTURES = [
     ),
     pytest.param("gemini", gemini_fixture, id="gemini", marks=SLOW),
     pytest.param("pi-cli", pi_cli_fixture, id="pi-cli", marks=SLOW),
+    *(
+        pytest.param(name, partial(acp_fixture, name), id=name, marks=SLOW)
+        for name in ("grok", "opencode", "qwen")
+    ),
     pytest.param("pi", partial(pi_fixture, "anthropic"), id="pi-anthropic"),
     pytest.param("pi", partial(pi_fixture, "openai"), id="pi-openai", marks=SLOW),
 ]

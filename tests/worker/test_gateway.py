@@ -182,9 +182,10 @@ async def test_the_description_of_a_session_is_refused(tmp_path: Path) -> None:
         async with running_worker(rig, rig.prints([BEGIN, result("fine")])):
             task_id = await rig.submit(f"Look at {POISON}")
             await rig.until_ended(task_id)
-        first, second, *_ = proxy.seen("POST /api/active-sessions$")
-    assert POISON in json.loads(first.body)["taskDescription"]
-    assert (second.status, "taskDescription" in json.loads(second.body)) == (201, False)
+        seen = proxy.seen("POST /api/active-sessions$")
+    assert POISON in json.loads(seen[0].body)["taskDescription"]
+    # On a busy machine the first form is sent again before the other one.
+    assert {"taskDescription" in json.loads(it.body) for it in seen if it.status == 201} == {False}
 
 
 @pytest.mark.parametrize(
@@ -235,3 +236,33 @@ async def test_a_connection_that_is_closed_over_the_size(tmp_path: Path) -> None
     assert (row["status"], row["output"]) == ("completed", "fine")
     assert told == texts
     assert [line["type"] for line in lines].count("masked_line") == 1
+
+
+SCHEMA = {"type": "object", "properties": {"said": {"type": "string"}}, "required": ["said"]}
+
+
+@pytest.mark.parametrize("attack", [MARKUP, ATTACK])
+async def test_fitting_output_that_looks_like_an_attack_stays_the_same_json(
+    tmp_path: Path, attack: bytes
+) -> None:
+    output = {"said": f"{POISON} \u00fc\U0001f600 \\n", "n": 12345678901234567890}
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        proxy.refuse("^(POST|PUT)", 403, HTML, kind="text/html", content=attack)
+        async with running_worker(rig, rig.prints([BEGIN, result(json.dumps(output))])):
+            task_id = await rig.submit("Do it", outputSchema=SCHEMA)
+            row = await rig.until_ended(task_id)
+    assert row["status"] == "completed"
+    assert json.loads(row["output"]) == output
+
+
+async def test_fitting_output_is_never_cut(tmp_path: Path) -> None:
+    output = json.dumps({"said": "x" * 200_000})
+    async with proxy_rig(tmp_path) as (rig, proxy):
+        limited(proxy, 50_000)
+        async with running_worker(rig, rig.prints([BEGIN, result(output)])):
+            task_id = await rig.submit("Do it", outputSchema=SCHEMA)
+            row = await rig.until_ended(task_id)
+    assert (row["status"], row.get("output")) == ("failed", None)
+    why = "The output of 200012 characters fits the task's outputSchema, but cannot be sent whole: "
+    assert row["failureReason"].startswith(why)
+    assert ".jsonl on the worker's disk" in row["failureReason"]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from patience import until
 from rig import Rig, running_worker, swarm_rig
+from worker_process import worker_process
 
 from agent_swarm_worker.errors import BadSetting, UnreadableFile
 from agent_swarm_worker.logs import Event
@@ -154,6 +155,35 @@ async def test_a_shutdown_shortens_a_cleanup_that_runs(
         (setup, cleanup) = rig.logged(Event.SESSION_COMMAND)
         assert (setup["which"], cleanup["which"]) == ("setup", "cleanup")
         assert cleanup["why"] == "it took longer than 0.1 s of a shutdown and was ended"
+
+
+@pytest.mark.parametrize("signalled_in", ["setup", "session", "cleanup"])
+async def test_a_shutdown_during_a_command_keeps_its_budget(
+    tmp_path: Path, origin: Path, signalled_in: str
+) -> None:
+    """However short it is: exit code 0, and the task is handed over, or finished by the next."""
+
+    def command(name: str) -> str:
+        waits = "trap '' TERM INT; sleep 1000" if name in {signalled_in, "cleanup"} else "true"
+        return f"touch '{tmp_path}/{name}'; {waits}"
+
+    session = "import sys, time; open(sys.argv[1], 'w').close(); time.sleep(float(sys.argv[2]))"
+    seconds = "1000" if signalled_in == "session" else "0"
+    async with swarm_rig(tmp_path) as rig:
+        env = {
+            **rig.agent(f"{session}; print('done')", str(tmp_path / "session"), seconds),
+            "SWARM_SETUP_COMMAND": command("setup"),
+            "SWARM_CLEANUP_COMMAND": command("cleanup"),
+            "SWARM_CLEANUP_TIMEOUT_S": "1000",
+            "SHUTDOWN_TIMEOUT": "6000",
+        }
+        async with worker_process(tmp_path, {**rig.env, **env}) as worker:
+            task_id = await submit(rig, origin)
+            await until(lambda: (tmp_path / signalled_in).exists())
+            worker.signal()
+            assert await worker.exit_code() == 0
+        ended = (await rig.task(task_id))["status"]
+    assert ended == ("completed" if signalled_in == "cleanup" else "superseded")
 
 
 async def test_a_cleanup_runs_for_a_session_that_was_cancelled(

@@ -193,6 +193,9 @@ async def test_it_can_be_switched_on_and_off_while_a_task_runs(tmp_path: Path):
         await until_it_is(rig, task_id, "delivered")
         await rig.set_row("STEERING_ENABLED", "false")
         await until(lambda: len(rig.logged(Event.CONFIG_CHANGED)) == 2)
+        # A look that was under way then takes what it finds.
+        asked = len(proxy.seen("config/resolved"))
+        await until(lambda: len(proxy.seen("config/resolved")) > asked + 5)
         await steer(rig, task_id, "two")
         looked = len(proxy.seen("GET /api/steering-messages"))
         asked = len(proxy.seen("config/resolved"))

@@ -56,6 +56,28 @@ async def test_an_offer_is_neither_worked_on_nor_finished_for_the_agent(tmp_path
         assert len(await rig.costs(task["id"])) == 1
 
 
+@pytest.mark.parametrize("decision", ["", "accept", "reject"])
+async def test_an_offer_that_the_agent_does_not_decide_on_is_said(tmp_path: Path, decision: str):
+    go_on = tmp_path / "go-on"
+    async with swarm_rig(tmp_path) as rig, running_worker(rig, harness("waits", go_on)):
+        task = await rig.post("/api/tasks", {"task": "Would you?", "offeredTo": AGENT})
+        await rig.until(lambda: _began(rig))
+        if decision:
+            arguments = {"action": decision, "taskId": task["id"]}
+            call = {"name": "task-action", "arguments": arguments}
+            answer = await rig.api.post(
+                "/mcp",
+                json={"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call},
+                headers={"X-Agent-ID": AGENT, "Accept": "application/json, text/event-stream"},
+            )
+            assert answer.status_code == 200, answer.text
+            assert (await rig.task(task["id"]))["status"] != "reviewing"
+        go_on.touch()
+        await session_ended(rig)
+    said = [line["task"] for line in rig.logged(Event.OFFER_UNDECIDED)]
+    assert said == ([] if decision else [task["id"]])
+
+
 async def test_an_offer_that_is_assigned_to_the_lead_is_reviewed(tmp_path: Path):
     """The server assigns a new task without an agent to the lead, also if it offers it."""
     async with proxy_rig(tmp_path) as (rig, proxy):

@@ -119,6 +119,7 @@ SPEC = HarnessSpec(
         permissions="callback",
         cost_source="harness",
         keeps_stdin_open=True,
+        has_session_token=True,
     ),
     # The kinds of the protocol, and names that several agents use.
     tools={

@@ -65,13 +65,6 @@ def count(value: Any) -> int | None:
     return int(value)
 
 
-def plan_step(what: str, status: str) -> PlanStep:
-    """Return a step of a plan with a harness's word for its status; an unknown one is pending."""
-    if status in _IS_DONE:
-        return PlanStep(what, "completed")
-    return PlanStep(what, "in_progress" if status in _IS_UNDER_WAY else "pending")
-
-
 _NOT_SQUASHED: Final = re.compile(r"[^a-z0-9]+")
 _MAX_NAME_CHARS: Final = 64
 _NO: Final = frozenset(
@@ -116,3 +109,10 @@ def tells_failure(key: str, value: Any) -> bool:
 def says_failure(result: dict[str, Any]) -> bool:
     """True if any member of a result says that it is a failure, whatever the others say."""
     return any(tells_failure(key, value) for key, value in result.items())
+
+
+def plan_step(what: str, status: str) -> PlanStep:
+    """Return a step of a plan with a harness's word for its status; an unknown one is pending."""
+    if status in _IS_DONE:
+        return PlanStep(what, "completed")
+    return PlanStep(what, "in_progress" if status in _IS_UNDER_WAY else "pending")

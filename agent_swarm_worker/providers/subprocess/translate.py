@@ -249,9 +249,9 @@ def _by_exit_code(
         kind = (_category(quoted) or "no_result") if output else "no_output"
         failed = Failure(kind, _with(f"The command exited without {without}", quoted))
     else:
-        category = OUT_OF_MEMORY if ending.out_of_memory else _category(quoted)
+        cause = OUT_OF_MEMORY if ending.out_of_memory else _category(quoted)
         summary = f"The command {exit_text(ending)}"
-        failed = Failure(category or killed_category(ending), _with(summary, quoted))
+        failed = Failure(cause or killed_category(ending), _with(summary, quoted))
     return concluded(failed, exit_code=ending.exit_code)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ JITTER = (0.9, 1.1)
 BUDGET_BACKOFF_S = 2.0
 MAX_BUDGET_BACKOFF_S = 300.0
 UNAUTHORIZED_PAUSE_S = 30.0
+RESERVE_S = 2.0
+"""The part of a shutdown's budget for finishing a task whose session is over; and for closing."""
 
 
 class PollResult(Enum):
@@ -113,6 +116,7 @@ class Shutdown:
         """Called by the third request, before the process exits."""
         self._log = log
         self._requests = 0
+        self._began_s = 0.0
         self.draining = anyio.Event()
         """Set by the first request."""
         self.hurried = anyio.Event()
@@ -128,6 +132,7 @@ class Shutdown:
         self._requests += 1
         self._log.info(Event.WORKER_DRAINING, why=why, request=self._requests)
         if self._requests == 1:
+            self._began_s = time.monotonic()
             self.draining.set()
         elif self._requests == 2:
             self.hurried.set()
@@ -135,6 +140,11 @@ class Shutdown:
             self.before_exit()
             logs.flush(wait_s=1.0)
             os._exit(1)
+
+    def left_s(self, budget_s: float) -> float:
+        """Return how long a session may still take to end, in a shutdown with this budget."""
+        reserve_s = 2 * min(RESERVE_S, budget_s / 6)
+        return max(0.0, self._began_s + budget_s - reserve_s - time.monotonic())
 
     async def watch_signals(self) -> None:
         """Turn signals into requests, until cancelled."""

@@ -48,6 +48,10 @@ if TYPE_CHECKING:
 DELIVERY_WAIT_S = 3600.0
 """How long a slot is held for an undelivered finish; the task gets heartbeats meanwhile, so that
 the server does not start it a second time."""
+UNDECIDED = (
+    "its session ended without accepting or rejecting the offer, which counts as a running task of"
+    " this agent until the server offers it again, after 30 minutes"
+)
 REQUEST_LIMIT_S = 300.0
 """How long a resumed session may take: it only has to put into form what is known."""
 MAX_QUOTED_CHARS = 20_000
@@ -71,6 +75,8 @@ async def finish_task(
     """Queue all reports of the end of a run, the finish last; then wait for their delivery."""
     lane = task.task_id
     is_handed_over = task.ended_by == GRACEFUL_SHUTDOWN
+    if task.observe_only and not is_handed_over:
+        await _note_undecided(worker, task, log)
     if outcome.reporter is not None and outcome.setup is not None:
         line = _last_line(outcome.setup, log)
         if line:
@@ -126,6 +132,17 @@ def _requested_summary(
         result=outcome.result,
         redactor=setup.config.redactor,
     )
+
+
+async def _note_undecided(worker: SessionParts, task: RunningTask, log: Log) -> None:
+    """Log an offer that the agent has not decided on; only its own tools can return it."""
+    try:
+        current = await worker.client.tasks.get(task.task_id, logs_limit=1)
+    except ApiError as error:
+        log.debug(Event.API_REFUSED, call="task", why=str(error))
+        return
+    if current.status == "reviewing" and current.offered_to == worker.agent_id:
+        log.warning(Event.OFFER_UNDECIDED, task=task.task_id, why=UNDECIDED)
 
 
 def _last_line(setup: PreparedSession, log: Log) -> bytes:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+import anyio
+
 from agent_swarm_worker.contract import McpServer
 from agent_swarm_worker.errors import ApiError, StateUnwritable
 from agent_swarm_worker.files import make_private_dir
@@ -26,6 +28,7 @@ from agent_swarm_worker.providers.registry import adapter_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AsyncExitStack
 
     from agent_swarm_worker.api.wire.resources import InstalledMcpServer
     from agent_swarm_worker.api.wire.tasks import Task
@@ -100,17 +103,60 @@ class SessionMcpServers:
     """Names of the usable installed ones, for the prompt."""
 
 
+REVOKE_S = 5.0
+"""Limit of the request that ends the validity of a session's token."""
+
+
+async def swarm_key(
+    worker: Core,
+    adapter: ProviderAdapter,
+    task: RunningTask,
+    redactor: Redactor,
+    stack: AsyncExitStack,
+) -> str:
+    """Return the key with which the agent uses the swarm's tools; `stack` revokes a token.
+
+    Raises `ApiError` if the server issues tokens and refuses one: the key is no substitute.
+    """
+    if not adapter_spec(adapter).capabilities.has_session_token:
+        return worker.settings.api_key
+    sessions = worker.client.sessions
+    token = await sessions.create_token(worker.agent_id, task.task_id)
+    if token is None:
+        return worker.settings.api_key
+    redactor.add("SESSION_TOKEN", token.secret)
+
+    async def revoke() -> None:
+        with anyio.move_on_after(REVOKE_S, shield=True) as limit:
+            try:
+                await sessions.revoke_token(token.id)
+            except ApiError as error:
+                worker.log.warning(Event.API_REFUSED, call="session token", why=str(error))
+        if limit.cancelled_caught:
+            worker.log.warning(Event.API_REFUSED, call="session token", why="no answer")
+
+    stack.push_async_callback(revoke)
+    return token.secret
+
+
 async def session_mcp_servers(
-    worker: Core, adapter: ProviderAdapter, task: RunningTask, row: Task | None, redactor: Redactor
+    worker: Core,
+    adapter: ProviderAdapter,
+    task: RunningTask,
+    row: Task | None,
+    redactor: Redactor,
+    *,
+    stack: AsyncExitStack,
 ) -> SessionMcpServers:
     """Return the swarm's MCP server and the installed ones, with resolved secrets.
 
     Fetched for each session, so that a rotated secret applies to the next one. Secrets are
     registered with the scrubber first. Without an answer the session has only the swarm's server.
+    `stack` ends the validity of the session's token.
     """
     own = swarm_server(
         api_url=worker.settings.api_url,
-        api_key=worker.settings.api_key,
+        api_key=await swarm_key(worker, adapter, task, redactor, stack),
         agent_id=worker.agent_id,
         task_id=task.task_id,
         context_key=row.context_key if row else None,

@@ -98,8 +98,13 @@ async def prepared(
         log = worker.log.bind(task=task.task_id)
         notes: list[str] = []
         if adapter_spec(inputs.adapter).capabilities.has_local_environment:
-            draining = worker.shutdown.draining
-            commands = commands_around(config, inputs.workspace.rules, draining, log)
+            commands = commands_around(
+                config,
+                inputs.workspace.rules,
+                worker.shutdown,
+                log,
+                budget_s=worker.settings.drain_s,
+            )
             notes = await stack.enter_async_context(commands)
         compose = partial(
             compose_prompts,
@@ -165,7 +170,7 @@ async def _inputs(
     (parent, workspace), credentials, tools, _ = await wait_all(
         partial(_parent_and_workspace, worker, row, resumed, stack),
         partial(select_credentials_for, worker, adapter, row, model.model),
-        partial(session_mcp_servers, worker, adapter, task, row, redactor),
+        partial(session_mcp_servers, worker, adapter, task, row, redactor, stack=stack),
         partial(_refresh_skills, worker, adapter),
     )
     for selection in credentials:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract import ProviderSessionConfig, Redactor
     from agent_swarm_worker.logs import Log
+    from agent_swarm_worker.worker.loops.run_policy import Shutdown
     from agent_swarm_worker.workspace.rules import SessionRules
 
 MAX_OUTPUT_BYTES: Final = 256 * 1024
@@ -28,12 +29,17 @@ SHUTDOWN_TIMEOUT_S = 10.0
 
 @asynccontextmanager
 async def commands_around(
-    config: ProviderSessionConfig, rules: SessionRules, draining: anyio.Event, log: Log
+    config: ProviderSessionConfig,
+    rules: SessionRules,
+    shutdown: Shutdown,
+    log: Log,
+    *,
+    budget_s: float,
 ) -> AsyncIterator[list[str]]:
     """Run the setup command, and at the end the cleanup command; yield the reasons of failures.
 
-    The cleanup command also runs for a session that was ended or could not begin. `draining` is
-    set when the worker shuts down.
+    The cleanup command also runs for a session that was ended or could not begin. `budget_s` is
+    the worker's for its shutdown.
     """
     failures: list[str] = []
     try:
@@ -42,19 +48,29 @@ async def commands_around(
         yield failures
     finally:
         with anyio.CancelScope(shield=True):
-            failures += await _clean_up(config, rules, draining, log)
+            failures += await _clean_up(config, rules, shutdown, log, budget_s=budget_s)
 
 
 async def _clean_up(
-    config: ProviderSessionConfig, rules: SessionRules, draining: anyio.Event, log: Log
+    config: ProviderSessionConfig,
+    rules: SessionRules,
+    shutdown: Shutdown,
+    log: Log,
+    *,
+    budget_s: float,
 ) -> list[str]:
-    """Run the cleanup command; a shutdown, now or meanwhile, leaves it `SHUTDOWN_TIMEOUT_S`."""
+    """Run the cleanup command; a shutdown, now or meanwhile, leaves it `SHUTDOWN_TIMEOUT_S`.
+
+    That is less if the shutdown's own budget is.
+    """
     failures: list[str] = []
-    limit_s = rules.cleanup_timeout_s
+    limit_s, left_s = rules.cleanup_timeout_s, 0.0
 
     async def shorten() -> None:
-        await draining.wait()
-        limit.deadline = anyio.current_time() + SHUTDOWN_TIMEOUT_S
+        nonlocal left_s
+        await shutdown.draining.wait()
+        left_s = min(SHUTDOWN_TIMEOUT_S, shutdown.left_s(budget_s))
+        limit.deadline = anyio.current_time() + left_s
 
     async with anyio.create_task_group() as group:
         group.start_soon(shorten)
@@ -62,7 +78,7 @@ async def _clean_up(
             failures = await _run("cleanup", rules.cleanup, config, timeout_s=limit_s, log=log)
         group.cancel_scope.cancel()
     if limit.cancelled_caught:
-        why = f"it took longer than {SHUTDOWN_TIMEOUT_S:g} s of a shutdown and was ended"
+        why = f"it took longer than {round(left_s, 1):g} s of a shutdown and was ended"
         failures = [_failed("cleanup", why, log)]
     return failures
 

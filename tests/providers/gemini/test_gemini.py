@@ -241,6 +241,8 @@ async def test_settings_of_a_session_are_its_own_and_the_users_stay(tmp_path: Pa
     assert (tmp_path / "private/gemini-home/.gemini/oauth_creds.json").resolve() == (
         folder / "oauth_creds.json"
     )
+    records = tmp_path / "private/gemini-home/.gemini/tmp"
+    assert records.resolve() == folder / "tmp", "records outlive the session"
     assert (folder / "settings.json").read_text() == theirs
     assert (folder / "GEMINI.md").read_text() == "Their notes."
     assert "swarm-key-0001" not in shlex.join(start["argv"])

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from session_config import session_config
 
-from agent_swarm_worker.contract import Ending, Message, Result
+from agent_swarm_worker.contract import Ending, Message, ReplayableAdapter, Result, SessionInit
 from agent_swarm_worker.providers.amp.translate import AmpTranslator
 from agent_swarm_worker.providers.cursor.translate import CursorTranslator
 from agent_swarm_worker.providers.gemini.translate import GeminiTranslator
 from agent_swarm_worker.providers.kit import event_stream
 from agent_swarm_worker.providers.kit.event_stream import EventTranslator
 from agent_swarm_worker.providers.pi_cli.conversation import PiConversation
+from agent_swarm_worker.providers.registry import create_provider
 
 PROVIDERS = Path(__file__).parents[1]
 TRANSLATORS: dict[str, type[EventTranslator]] = {
@@ -78,6 +79,25 @@ def test_a_run_that_asked_no_model_is_no_success(harness: str):
     (result,) = translator.feed({**end, "is_error": False})
     assert isinstance(result, Result)
     assert result.error_category == "empty_run"
+
+
+@pytest.mark.anyio
+@every_harness
+async def test_a_journal_is_replayed_to_the_same_result(harness: str):
+    adapter = create_provider(harness.replace("_", "-"))
+    assert isinstance(adapter, ReplayableAdapter)
+    translator = await adapter.translator(session_config())
+    assert translator is not None
+    (journal,) = (PROVIDERS / harness / "streams").glob("*hello.jsonl")
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    events = [event for line in lines for event in translator.feed(line)]
+    # The worker was killed, and the program with it, after its final event.
+    result = translator.conclude(Ending(exit_code=137))
+    assert (result.is_error, result.output) == (False, "Hello from the model.")
+    assert [event.session_id for event in events if isinstance(event, SessionInit)] == [
+        result.session_id
+    ]
+    assert result.cost is not None
 
 
 def test_a_flood_of_pieces_is_bounded(monkeypatch: pytest.MonkeyPatch):
