@@ -27,6 +27,7 @@ from agent_swarm_worker.providers.kit.lenient_json import (
     starts_with_object,
     without_contradiction,
 )
+from agent_swarm_worker.providers.kit.native import tells_failure
 from agent_swarm_worker.text import plain, plain_line
 
 if TYPE_CHECKING:
@@ -58,7 +59,17 @@ def _settled(line: bytes, native: Any) -> tuple[bytes, Any]:
     if isinstance(native, dict) and "method" in native:
         return line, native
     settled = without_contradiction(line, native)
-    return (line, native) if settled == native else (json.dumps(settled).encode(), settled)
+    if settled is native or settled == native:
+        return line, native
+    if not (isinstance(native, dict) and isinstance(settled, dict)):
+        return json.dumps(settled).encode(), settled
+    # The line may have words of the protocol scrubbed, which the value has not.
+    told = {
+        key: value
+        for key, value in settled.items()
+        if key in native and tells_failure(key, value) and not tells_failure(key, native[key])
+    }
+    return (json.dumps(settled).encode(), {**native, **told}) if told else (line, native)
 
 
 class BaseSession:
