@@ -30,7 +30,8 @@ def read(body: dict[str, Any]) -> Conversation:
 
 def heard(body: dict[str, Any]) -> list[str]:
     """The texts that are not the model's own."""
-    return [_text(message) for message in body["messages"] if message["role"] != "assistant"]
+    said = (_text(message) for message in body["messages"] if message["role"] != "assistant")
+    return [text for text in (_REMINDER.sub("", one).strip() for one in said) if text]
 
 
 def system_text(body: dict[str, Any]) -> str:

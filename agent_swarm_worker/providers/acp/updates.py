@@ -132,7 +132,8 @@ class Updates:
         stream = self._streams.get(helper.id if helper else "")
         if stream is None or not stream.pieces:
             return
-        content = "".join(stream.pieces).strip()
+        # A secret may be in pieces, of which none was one.
+        content = self._state.config.redactor.text("".join(stream.pieces)).strip()
         stream.pieces.clear()
         stream.chars = 0
         if not content:
@@ -182,7 +183,8 @@ class Updates:
         self._calls.pop(call.id, None)
         name, _ = call.identity(self._servers)
         is_unfinished = not call.is_over
-        result = call.result or (UNFINISHED if is_unfinished else "")
+        result = self._state.config.redactor.leaves(call.result)
+        result = result or (UNFINISHED if is_unfinished else "")
         yield ToolEnd(call.id, name, result, call.is_error or is_unfinished, call.helper)
 
     def close_turn(self) -> Iterator[ProviderEvent]:

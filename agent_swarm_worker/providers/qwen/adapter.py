@@ -54,7 +54,8 @@ class QwenAdapter(AcpAdapter):
         The tool servers are in a file: one that comes over the protocol has 5 s to answer.
         """
         plan = self.plan_of(config, self.target)
-        path = config.private_dir / "qwen-defaults.json"
+        # In a folder of its own: the program writes the file anew, for everybody to read.
+        path = config.private_dir / "qwen" / "defaults.json"
         servers = {server.name: _entry(server) for server in plan.mcp_servers}
         content = orjson.dumps({**_DEFAULTS, "mcpServers": servers})
         return replace(

@@ -11,6 +11,7 @@ import pytest
 from acp_rig import make_session, noted, run
 
 from agent_swarm_worker.contract import Message, Progress, ToolEnd
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.providers.acp.target import Target
 
@@ -53,6 +54,22 @@ async def test_answers_out_of_order_and_twice(tmp_path: Path):
 async def test_ids_that_are_texts(tmp_path: Path):
     ran = await run(tmp_path, {"string_ids": True, "prompt": [["permission", {}], ["say", "Yes."]]})
     assert (ran.result.is_error, ran.result.output) == (False, "Yes.")
+
+
+async def test_a_secret_in_pieces_is_said_to_nobody(tmp_path: Path):
+    redactor = Scrubber()
+    redactor.add("SECRET", "heron-secret-0123456789")
+    data = "heron-secret-0123456789 and more"
+    call = {"sessionUpdate": "tool_call_update", "toolCallId": "c", "title": "x"}
+    pieces = [
+        ["update", {**call, "_meta": {"terminal_output_delta": {"data": data[begin : begin + 5]}}}]
+        for begin in range(0, len(data), 5)
+    ]
+    script = {"prompt": [*pieces, ["pieces", f"It is {data}."], ["think", data[:9]]]}
+    ran = await run(tmp_path, script, redactor=redactor)
+    assert ran.of(Message)[0].content == "It is [REDACTED:SECRET] and more."
+    assert "heron-secret-0123456789" not in repr((ran.events, ran.result))
+    assert "and more" in ran.of(ToolEnd)[0].result
 
 
 async def test_characters_that_arrive_in_two_reads(tmp_path: Path):
