@@ -55,8 +55,9 @@ soak: $(DEV)/.ready ## 500 short tasks and one long session on one worker (MINUT
 bench: $(DEV)/.ready ## Measure; prints JSON
 	@$(DEV)/bin/python -m benchmarks
 
-docs: $(DEV)/.ready ## Renew docs/configuration.md from the settings models
+docs: $(DEV)/.ready ## Renew docs/configuration.md and the table of docs/harnesses.md
 	@$(DEV)/bin/python docs/generate_configuration.py
+	@$(DEV)/bin/python docs/generate_harnesses.py
 
 lock: ## Renew requirements/*.txt from pyproject.toml (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --extra local --extra pi --group build pyproject.toml -o requirements/demo.txt

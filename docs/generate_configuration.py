@@ -18,7 +18,7 @@ from agent_swarm_worker.guards.child_env import ChildEnvSettings
 from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
 from agent_swarm_worker.guards.tokens import TokenizerSettings
 from agent_swarm_worker.network import NetworkSettings
-from agent_swarm_worker.providers.registry import distribution_of, installed_options
+from agent_swarm_worker.providers.registry import distribution_of, installed_options, known_specs
 from agent_swarm_worker.settings import (
     Effect,
     HarnessOptions,
@@ -110,7 +110,8 @@ def _with_bases(model: type[SettingsModel]) -> list[type[SettingsModel]]:
 
 def page() -> str:
     """Return the text of the page."""
-    never = sorted({*OPERATORS_NAMES, *(f"{prefix}*" for prefix in OPERATORS_PREFIXES)})
+    prefixes = {*OPERATORS_PREFIXES, *(one for it in known_specs() for one in it.operator_prefixes)}
+    never = sorted({*OPERATORS_NAMES, *(f"{prefix}*" for prefix in prefixes)})
     parts = [HEAD.format(never=_listed(never), own=_listed(sorted(SESSIONS_OWN)))]
     for model in models():
         source = inspect.getsource(model)

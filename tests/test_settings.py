@@ -23,7 +23,7 @@ from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.claude.spec import ClaudeOptions
 from agent_swarm_worker.providers.codex.spec import CodexOptions
 from agent_swarm_worker.providers.pi.spec import PiOptions
-from agent_swarm_worker.providers.registry import installed_options
+from agent_swarm_worker.providers.registry import installed_options, supported_providers
 from agent_swarm_worker.providers.subprocess.spec import SubprocessOptions
 from agent_swarm_worker.settings import (
     Effect,
@@ -507,3 +507,14 @@ def test_a_value_nested_without_end_is_a_bad_setting(name: str):
         Settings.load({name: value})
     assert caught.value.name == name
     assert len(str(caught.value)) < 500
+
+
+def test_the_table_of_the_harnesses_is_what_the_generator_writes():
+    spec = importlib.util.spec_from_file_location("harnesses", DOCS / "generate_harnesses.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    written = (DOCS / "harnesses.md").read_text(encoding="utf-8")
+    assert written == module.page(written), "run: make docs"
+    assert all(f"| `{name}` |" in written for name in supported_providers())

@@ -323,11 +323,16 @@ class HarnessSpec:
     hang_texts: HangTexts = HangTexts()
     tools: Mapping[str, ActionKind] = field(default_factory=_no_entries)
     """The actions of its tools, by their name in lower case; besides the usual names."""
+    operator_prefixes: tuple[str, ...] = ()
+    """Beginnings of the names of variables that no configuration row sets: they load code into its
+    program, or say where its files are."""
     tracing_variables: tuple[str, ...] = ()
     """Switches with which this harness reports traces itself; then it gets the collector's key."""
     home_files: Mapping[str, str] = field(default_factory=_no_entries)
     """Files below the home directory that a container creates if they are missing, so that the
     program asks no first-start questions and no approvals."""
+    is_synthetic: bool = False
+    """It is tested with streams written by hand only, since its program cannot be run anywhere."""
     demo: str = ""
     """``module:attribute`` of an asynchronous context manager that serves a scripted model from an
     empty directory and gives the variables that make the worker use it."""

@@ -25,7 +25,7 @@ OPERATORS_NAMES = frozenset(
         *("EXINIT", "FPATH", "GTK_MODULES", "IFS", "JULIA_LOAD_PATH", "LESSCLOSE", "LESSOPEN"),
         *("BROWSER", "MAKEFLAGS", "PROMPT_COMMAND", "PS4", "TCLLIBPATH", "VIMINIT"),
         # where they keep their files, and whom they trust
-        *("CLAUDE_ENV_FILE", "CURL_HOME", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_CONTEXT"),
+        *("CURL_HOME", "DOCKER_CERT_PATH", "DOCKER_CONFIG", "DOCKER_CONTEXT"),
         *("DOCKER_HOST", "DOCKER_TLS_VERIFY", "GH_CONFIG_DIR", "GH_HOST", "GITLAB_HOST"),
         *("GLAB_CONFIG_DIR", "GNUPGHOME", "GOOGLE_APPLICATION_CREDENTIALS", "HOSTALIASES"),
         *("INPUTRC", "KUBECONFIG", "LOCALDOMAIN", "LOCPATH", "NETRC", "OLDPWD", "PWD"),
@@ -38,8 +38,8 @@ OPERATORS_NAMES = frozenset(
 )
 OPERATORS_PREFIXES = (
     *("BASH_FUNC_", "DYLD_", "GIT_", "LD_", "OPENSSL_", "PYTHON", "XDG_"),
-    *("ASPNETCORE_HOSTINGSTARTUP", "AWS_ENDPOINT_URL", "BUNDLE_", "CARGO_", "CLAUDE_CODE_CLIENT_"),
-    *("CLAUDE_CODE_PLUGIN_SEED", "CLAUDE_CODE_SHELL", "CLOUDSDK_API_", "CLOUDSDK_CONFIG"),
+    *("ASPNETCORE_HOSTINGSTARTUP", "AWS_ENDPOINT_URL", "BUNDLE_", "CARGO_"),
+    *("CLOUDSDK_API_", "CLOUDSDK_CONFIG"),
     *("CLOUDSDK_PROXY_", "CLOUDSDK_PYTHON", "COREPACK_", "CORECLR_", "COR_", "DENO_", "DOTNET_"),
     *("ELECTRON_", "ERL_", "GEM_", "GIO_", "GLIBC_", "GRADLE_", "JAVA_", "LUA_", "MAGICK_"),
     *("MALLOC_", "MAVEN_", "NODE_", "NPM_CONFIG_", "PERL5", "PHPRC", "PHP_INI", "PIP_", "QT_"),
@@ -70,8 +70,14 @@ _KINDS = re.compile(
 program reads them."""
 
 
-def operators_names(models: Iterable[type[SettingsModel]]) -> Callable[[str], bool]:
-    """Return a function that tells whether only the operator may set a variable, in any case."""
+def operators_names(
+    models: Iterable[type[SettingsModel]], prefixes: Iterable[str] = ()
+) -> Callable[[str], bool]:
+    """Return a function that tells whether only the operator may set a variable, in any case.
+
+    `prefixes` are those of variables that single harnesses read.
+    """
+    guarded = (*OPERATORS_PREFIXES, *prefixes)
     declared = {
         name.upper()
         for model in models
@@ -86,7 +92,7 @@ def operators_names(models: Iterable[type[SettingsModel]]) -> Callable[[str], bo
             name in declared
             or name in OPERATORS_NAMES
             or (
-                name.startswith(OPERATORS_PREFIXES)
+                name.startswith(guarded)
                 and name not in SESSIONS_OWN
                 and not _CREDENTIAL.fullmatch(name)
             )

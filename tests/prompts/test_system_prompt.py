@@ -74,7 +74,7 @@ async def test_a_fresh_lead_prompt_is_short_and_leads_whatever_its_role_is_calle
 async def test_everything_at_once_comes_in_the_contracts_order(local, make_agent):
     agent = make_agent(
         {**SLACK, "STEERING_ENABLED": "true", "AGENT_FS_API_URL": "http://fs"},
-        harness="opencode",
+        harness="another",
         traits={"native_skill_discovery": False},
         skills=SKILLS,
         mcp_servers=("github", " ", "linear"),
@@ -195,7 +195,7 @@ async def test_agent_notes_go_to_claude_where_it_would_not_come_upon_them(
 
 async def test_caps_count_bytes(local, make_agent):
     wide = "🐝" * 50_000
-    agent = make_agent(harness="opencode", soul_md=wide, identity_md=wide, claude_md=wide)
+    agent = make_agent(harness="another", soul_md=wide, identity_md=wide, claude_md=wide)
     task = TaskContext(repository=Repo(claude_md=wide))
     text = await system_prompt(local, agent, task)
     bees = text.count("🐝") * 4
@@ -340,7 +340,7 @@ async def test_a_value_that_no_json_can_hold_reaches_the_prompt_all_the_same(
     path = Path("/work\udcff/api")
     repo = Repo(clone_path=path, claude_md="x" * 20_000)
     task = TaskContext(repository=repo, missing_dir="/gone\udcff", cwd=path)
-    text = await system_prompt(build, make_agent(harness="opencode"), task)
+    text = await system_prompt(build, make_agent(harness="another"), task)
     assert "cloned at `/work\ufffd/api`" in text
     assert text.encode()
     assert directory_note(path, "clone").encode()

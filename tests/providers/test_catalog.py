@@ -118,16 +118,19 @@ def test_what_is_tested_is_what_the_specs_say_is_to_be_installed():
     pinned = json.loads((E2E / "package.json").read_text())["dependencies"]
     programs = [spec.program for spec in known_specs() if spec.program]
     installs = [program.install for program in programs if program.install]
-    assert {it.package: it.version for it in installs if it.tool == "npm"} == pinned
+    wanted = {it.package: it.version for it in installs if it.tool == "npm"}
+    assert pinned.items() <= wanted.items()
+    assert len(pinned) >= 7
 
 
 def test_what_is_in_the_image_is_what_the_specs_say_is_to_be_installed():
-    recipe = (Path(__file__).parents[2] / "Dockerfile.worker").read_text()
-    pinned = dict(re.findall(r"^ARG ([A-Z]+)_VERSION=(\S+)$", recipe, re.MULTILINE))
+    table = (Path(__file__).parents[2] / ".docker" / "harnesses.txt").read_text()
+    rows = [line.split() for line in table.splitlines() if line and not line.startswith("#")]
     wanted = {
-        spec.name.upper(): spec.program.install.version
+        spec.name: [spec.program.name, spec.program.install.package, spec.program.install.version]
         for spec in known_specs()
-        if spec.program and spec.program.install
+        if spec.program and spec.program.install and not spec.is_synthetic
     }
-    assert wanted.items() <= pinned.items()
+    wanted.pop("factory")  # another name of droid
+    assert {name: columns[:3] for name, *columns in rows} == wanted
     assert wanted

@@ -19,6 +19,8 @@ from agent_swarm_worker.skills.writer import BUILTIN, SERVER, SkillFolder, write
 HUGE = "x" * 500_000
 
 SKILL_FOLDERS = skill_folders(known_specs())
+EACH = len(SKILL_FOLDERS)
+"""One folder for each harness; some share one."""
 
 
 def text(name, body="body"):
@@ -33,9 +35,9 @@ def write(home, *skills, owner=SERVER, **options):
     return write_skills(home, skills, folders=SKILL_FOLDERS, owner=owner, **options)
 
 
-def test_a_skill_goes_to_all_five_harnesses_whole_and_marked(home, tree):
+def test_a_skill_goes_to_all_harnesses_whole_and_marked(home, tree):
     report = write(home, SkillFolder(name="a", text=text("a"), files={"ref/x.md": "x"}))
-    assert (report.written, report.errors, report.skipped) == (5, [], [])
+    assert (report.written, report.errors, report.skipped) == (EACH, [], [])
     expected = {}
     for place in SKILL_FOLDERS:
         expected |= {
@@ -52,16 +54,16 @@ def test_an_unchanged_skill_is_not_written_again(home):
     report = write(home, skill("a", x="1"))
     assert report.written == 0
     assert (home / ".claude/skills/a").stat().st_ino == before.st_ino
-    assert write(home, skill("a", x="2")).written == 5
+    assert write(home, skill("a", x="2")).written == EACH
 
 
 def test_what_is_gone_upstream_goes_here(home, tree):
     write(home, skill("a", one="1", two="2"), skill("b"))
     report = write(home, skill("a", one="1"))
-    assert report.removed == 5
+    assert report.removed == EACH
     names = {path.split("skills/")[1] for path in tree()}
     assert names == {"a/SKILL.md", "a/one", "a/.swarm-managed"}
-    assert write(home).removed == 5
+    assert write(home).removed == EACH
     assert tree() == {}
 
 
@@ -70,11 +72,11 @@ def test_a_folder_of_the_users_is_never_touched(home, tree):
     mine.mkdir(parents=True)
     (mine / "SKILL.md").write_text("mine")
     report = write(home, skill("a"))
-    assert report.written == 4
+    assert report.written == EACH - 1
     assert any("did not put this there" in why for why in report.skipped)
     assert tree()[".claude/skills/a/SKILL.md"] == "mine"
     assert ".claude/skills/a/.swarm-managed" not in tree()
-    assert write(home).removed == 4
+    assert write(home).removed == EACH - 1
     assert (mine / "SKILL.md").read_text() == "mine"
 
 
@@ -144,7 +146,7 @@ def test_links_out_of_the_home_are_not_followed(home, tmp_path):
     (home / ".codex/skills").symlink_to(outside / "deep")
     (home / ".pi").symlink_to(tmp_path / "not-there-yet")
     report = write(home, skill("a"))
-    assert report.written == 2
+    assert report.written == EACH - 3
     assert sum("leads out" in why for why in report.skipped) == 3
     assert list(outside.rglob("*")) == [outside / "deep"]
     assert not (tmp_path / "not-there-yet").exists()
@@ -157,7 +159,7 @@ def test_links_within_the_home_are_the_users_own_arrangement(home):
     (home / ".agents").mkdir()
     (home / ".agents/skills").symlink_to(home / "dotfiles/skills")
     report = write(home, skill("a"))
-    assert report.written == 4
+    assert report.written == EACH - 1
     assert (home / "dotfiles/skills/a/SKILL.md").exists()
 
 
@@ -203,14 +205,14 @@ def test_what_cannot_be_written_is_an_error_and_the_rest_is_written(home):
     (home / ".claude").mkdir()
     (home / ".claude/skills").write_text("a file in the way")
     report = write(home, skill("a"))
-    assert report.written == 4
+    assert report.written == EACH - 1
     assert len(report.errors) == 1
 
 
 def test_a_loop_of_links_is_an_error(home):
     (home / ".claude").symlink_to(home / ".claude")
     report = write(home, skill("a"))
-    assert report.written == 4
+    assert report.written == EACH - 1
     assert report.errors or report.skipped
 
 
@@ -253,7 +255,7 @@ def test_waiting_for_another_worker_has_a_limit(home, monkeypatch):
         report = write(home, skill("a"))
     finally:
         os.close(fd)
-    assert report.written == 4
+    assert report.written == EACH - 1
     assert str(root) in report.errors[0]
 
 
@@ -320,9 +322,9 @@ def test_a_skill_that_cannot_take_its_place_leaves_the_old_one(home, monkeypatch
 
     monkeypatch.setattr(Path, "rename", fails)
     report = write(home, skill("a", "changed"))
-    assert len(report.errors) == 5
+    assert len(report.errors) == EACH
     monkeypatch.undo()
     assert "changed" not in (home / ".claude/skills/a/SKILL.md").read_text()
     report = write(home, skill("a", "changed"))
-    assert (report.written, report.errors) == (5, [])
+    assert (report.written, report.errors) == (EACH, [])
     assert [path.name for path in (home / ".claude/skills").iterdir()] == ["a"]

@@ -30,6 +30,7 @@ from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.journal.files import owner_of
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
 from agent_swarm_worker.logs import Event
+from agent_swarm_worker.providers.registry import supported_providers
 from agent_swarm_worker.state.directory import StateDir, generated_agent_id
 
 pytestmark = pytest.mark.anyio
@@ -122,7 +123,8 @@ def test_a_folder_of_journals_that_is_a_file_is_named(start: Start):
 
 
 def test_an_unknown_harness_is_told_with_the_known_ones(start: Start):
-    assert "claude, codex, pi, subprocess" in start.fails(78, HARNESS_PROVIDER="nonesuch")
+    known = ", ".join(supported_providers())
+    assert f"Supported: {known}" in start.fails(78, HARNESS_PROVIDER="nonesuch")
 
 
 @pytest.mark.parametrize("path", ["/nowhere/prompt.md", "/"])

@@ -63,6 +63,7 @@ SPEC = HarnessSpec(
     ),
     skills=Skills(folders=(".config/agents/skills",), native_discovery=False),
     prompt=Prompt(delivery="stdin", system_delivery="file", reads_repository_notes=True),
+    is_synthetic=True,
     capabilities=Capabilities(can_resume=True, mcp_transports=("http", "stdio")),
     error_texts={
         "stale_session": (r"\bthread\b[^\n]{0,80}\b(?:not found|does not exist)",),

@@ -146,6 +146,12 @@ SPEC = HarnessSpec(
         "exitplanmode": "plan",
         "askuserquestion": "question",
     },
+    operator_prefixes=(
+        "CLAUDE_CODE_CLIENT_",
+        "CLAUDE_CODE_PLUGIN_SEED",
+        "CLAUDE_CODE_SHELL",
+        "CLAUDE_ENV_FILE",
+    ),
     tracing_variables=("CLAUDE_CODE_ENABLE_TELEMETRY",),
     home_files={
         ".claude.json": json.dumps(_STATE),

@@ -43,6 +43,7 @@ SPEC = HarnessSpec(
     ),
     skills=Skills(folders=(".cursor/skills",), native_discovery=False),
     prompt=Prompt(delivery="stdin", system_delivery="stdin", reads_repository_notes=True),
+    is_synthetic=True,
     capabilities=Capabilities(can_resume=True),
     error_texts={
         "stale_session": (

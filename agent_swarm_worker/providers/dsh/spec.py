@@ -49,5 +49,6 @@ SPEC = HarnessSpec(
     skills=Skills(folders=(".agents/skills",), native_discovery=False),
     prompt=Prompt(delivery="stdin", system_delivery="file"),
     # This version has no client for tool servers.
+    is_synthetic=True,
     capabilities=Capabilities(mcp_transports=()),
 )

@@ -17,7 +17,12 @@ from agent_swarm_worker.guards.tokens import TokenizerSettings
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.network import NetworkSettings
-from agent_swarm_worker.providers.registry import adapter_spec, installed_options, part_of
+from agent_swarm_worker.providers.registry import (
+    adapter_spec,
+    installed_options,
+    known_specs,
+    part_of,
+)
 from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.settings import Settings
@@ -66,7 +71,10 @@ class Environment:
         self._refused: set[str] = set()
         self._scrubber = scrubber
         self._log = log
-        self._is_operators = operators_names((*CORE_MODELS, *installed_options().values()))
+        self._is_operators = operators_names(
+            (*CORE_MODELS, *installed_options().values()),
+            [prefix for spec in known_specs() for prefix in spec.operator_prefixes],
+        )
         self._settings = checked_settings(self._process)
         scrubber.add_env(self._process)
 
