@@ -65,6 +65,7 @@ ARGUMENTS: dict[str, Any] = {
     "task_id": "t",
     "text": "text",
     "timeout_s": 5.0,
+    "token_id": "t",
     "total": 1,
     "trigger_type": "task_assigned",
     "ttl_ms": 1000,
