@@ -7,6 +7,7 @@ KEY    := $(shell { pwd; $(PYTHON) -c 'import sys; print(sys.version, sys.prefix
 DEMO   := $(CACHE)/demo-$(KEY)
 DEV    := $(CACHE)/dev-$(KEY)
 TOOLS  := $(CACHE)/tools
+SCANNER := $(CACHE)/scanner
 export PYTHONPYCACHEPREFIX := $(CACHE)/pycache
 # Whoever forbids bytecode has each of hundreds of child processes compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -23,8 +24,8 @@ demo: $(DEMO)/.ready ## Run local swarm, worker and one task; shows what happens
 test: $(DEV)/.ready ## The test suite, under three minutes on two cores
 	@$(DEV)/bin/python -m pytest -n 4 --dist worksteal -q -m "not slow and not long"
 
-test-long: $(DEV)/.ready ## What starts a program for each test, or looks deeper
-	@$(DEV)/bin/python -m pytest -n 4 --dist worksteal -q -m "long and not slow"
+test-long: $(DEV)/.ready $(SCANNER)/.ready ## What starts a program for each test, or looks deeper
+	@SWARM_SECRET_SCANNER="$(SCANNER)/kingfisher/bin/kingfisher" $(DEV)/bin/python -m pytest -n 4 --dist worksteal -q -m "long and not slow"
 
 check: $(DEV)/.ready ## Format, lint, types, import floors, shell scripts
 	@$(DEV)/bin/ruff format --check --quiet --cache-dir $(CACHE)/ruff .
@@ -74,6 +75,12 @@ $(DEMO)/.ready: requirements/demo.txt pyproject.toml
 
 $(DEV)/.ready: requirements/dev.txt pyproject.toml
 	@$(call setup,$(DEV),requirements/dev.txt)
+
+# Where there is no package of it for this machine, its test is skipped.
+$(SCANNER)/.ready: requirements/scanner.txt $(DEV)/.ready
+	@mkdir -p "$(SCANNER)" && "$(DEV)/bin/python" -m pip install -qq --disable-pip-version-check --no-deps --require-hashes --upgrade --target "$(SCANNER)" -r requirements/scanner.txt \
+	 && chmod +x "$(SCANNER)/kingfisher/bin/kingfisher" || echo "the scanner cannot be installed here"
+	@touch "$(SCANNER)/.ready"
 
 define setup
 $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, %s is %s; try: make PYTHON=python3.12" % (sys.executable, sys.version.split()[0]))' \
