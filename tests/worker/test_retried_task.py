@@ -41,16 +41,28 @@ def sweep_lost_sessions(proxy: RecordingProxy) -> None:
 async def killed_with_a_result(
     rig: Rig, proxy: RecordingProxy, env: dict[str, str], *, at: str
 ) -> str:
-    """Kill a worker whose session has ended, while the API does not answer `at`."""
-    proxy.refuse(at, 503)
+    """Kill a worker whose session has ended, while the API does not answer `at`.
+
+    It reads a task at the claim, and again before its result is put into the outbox.
+    """
+    kept = None
+    if "finish" in at:
+        proxy.refuse(at, 503)
+    else:
+        proxy.refuse(at, 503, times=1)
+        kept = proxy.hold(at)
     async with worker_process(rig.place, {**rig.env, **env}) as worker:
         task_id = await rig.submit()
         await worker.until_logged(Event.SESSION_ENDED)
         await until(lambda: proxy.seen(at))
-        if "finish" in at:
+        if kept is None:
             await worker.until_logged(Event.TASK_FINISHED)
+        else:
+            await kept.reached.wait()
         worker.signal(signal.SIGKILL)
         await worker.exit_code()
+    if kept is not None:
+        kept.open.set()
     return task_id
 
 
