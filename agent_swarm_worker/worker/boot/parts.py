@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.worker.boot.environment import Environment
     from agent_swarm_worker.worker.boot.harness import Harness
     from agent_swarm_worker.worker.loops.run_policy import Shutdown
+    from agent_swarm_worker.worker.run.pending_summaries import PendingSummaries
     from agent_swarm_worker.worker.run.running_task import PausedTaskStore, Slots
-    from agent_swarm_worker.worker.run.session_summary import PendingSummaries
     from agent_swarm_worker.workspace.identity import ProfileSync
     from agent_swarm_worker.workspace.profiles import AgentTemplate
     from agent_swarm_worker.workspace.repository import Repositories

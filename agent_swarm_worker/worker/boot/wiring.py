@@ -20,8 +20,8 @@ from agent_swarm_worker.state.directory import StateDir
 from agent_swarm_worker.worker.boot.environment import make_sandbox
 from agent_swarm_worker.worker.boot.parts import Worker, WorkerOptions
 from agent_swarm_worker.worker.loops.flushing import AGENT_ID_KEY
+from agent_swarm_worker.worker.run.pending_summaries import PendingSummaries
 from agent_swarm_worker.worker.run.running_task import PausedTaskStore, Slots
-from agent_swarm_worker.worker.run.session_summary import PendingSummaries
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.identity import Baselines, ProfileSync, profile_lock
 from agent_swarm_worker.workspace.repository import Repositories

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract import AskSmallModel, Service, SmallAnswer
     from agent_swarm_worker.credentials.pools import Selection
     from agent_swarm_worker.worker.boot.parts import Core
-    from agent_swarm_worker.worker.run.session_summary import SummaryRequest
+    from agent_swarm_worker.worker.run.pending_summaries import SummaryRequest
 
 MIN_SUMMARY_CHARS = 20
 MAX_SUMMARY_CHARS = 4000

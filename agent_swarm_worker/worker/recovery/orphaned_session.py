@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.journal.repair import Unrecorded
     from agent_swarm_worker.state.directory import Claim
     from agent_swarm_worker.worker.boot.parts import Core
-    from agent_swarm_worker.worker.run.session_summary import SummaryRequest
+    from agent_swarm_worker.worker.run.pending_summaries import SummaryRequest
 
 
 class OrphanedSession:

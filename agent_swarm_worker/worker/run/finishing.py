@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from agent_swarm_worker.logs import Log
     from agent_swarm_worker.reporting.reporter import SessionReporter
     from agent_swarm_worker.worker.boot.parts import RunParts, SessionParts
+    from agent_swarm_worker.worker.run.pending_summaries import SummaryRequest
     from agent_swarm_worker.worker.run.preparation import PreparedSession
     from agent_swarm_worker.worker.run.running_task import RunningTask
-    from agent_swarm_worker.worker.run.session_summary import SummaryRequest
 
 DELIVERY_WAIT_S = 3600.0
 """How long a slot is held for an undelivered finish; the task gets heartbeats meanwhile, so that
