@@ -87,7 +87,7 @@ class Settings(SettingsModel):
     """Model for tasks of the tier ``ultra``."""
     resume_mode: Literal["auto", "native", "fork", "preamble"] = live("RESUME_MODE", default="auto")
     """How a follow-up continues its parent: the harness's own session, a copy of it where the
-    harness can make one (``fork``), or a preamble."""
+    harness can make one (``fork``; else the session itself), or a preamble."""
     max_concurrent_tasks: int | None = live("MAX_CONCURRENT_TASKS", ge=1, le=1000)
     """Sessions at once; a worker runs 1 and a lead 2 by default."""
     codex_credits_exhausted_cooldown_ms: int = live(

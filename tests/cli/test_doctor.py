@@ -335,6 +335,12 @@ def test_a_program_that_hangs_is_still_found(
     env["CLAUDE_BINARY"] = program(tmp_path, "claude", "sleep 600")
     claude = providers(capsys)["claude"]
     assert (claude["status"], claude["version"]) == ("INSTALLED", "")
+    assert "--version took longer than 0.2 s" in claude["reason"]
+    monkeypatch.setattr(availability, "PROBE_S", 60.0)
+    env["CLAUDE_BINARY"] = program(tmp_path, "broken", "echo boom; exit 9")
+    claude = providers(capsys)["claude"]
+    assert (claude["status"], claude["version"]) == ("INSTALLED", "")
+    assert "--version ended with exit code 9" in claude["reason"]
 
 
 def test_the_options_of_each_harness_have_a_schema(env: dict[str, str], capsys: Capture):

@@ -11,13 +11,18 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker import __version__
-from agent_swarm_worker.contract import Error, ProviderEvent, Result, SessionInit
+from agent_swarm_worker.contract import Error, Progress, ProviderEvent, Result, SessionInit
 from agent_swarm_worker.guards.error_classes import ErrorClass
 from agent_swarm_worker.providers.acp.outcome import AUTH_REQUIRED, STALE_SESSION, Turn, conclude
 from agent_swarm_worker.providers.acp.session_setup import SessionSetup
 from agent_swarm_worker.providers.acp.updates import Updates
 from agent_swarm_worker.providers.kit.conversation import SESSION_OVER, SteeringQueue
-from agent_swarm_worker.providers.kit.jsonrpc import Handler, JsonRpcConversation, JsonRpcPeer
+from agent_swarm_worker.providers.kit.jsonrpc import (
+    Handler,
+    JsonRpcConversation,
+    JsonRpcPeer,
+    RequestRefused,
+)
 from agent_swarm_worker.providers.kit.native import items, mapping, text
 from agent_swarm_worker.providers.kit.outcome import exit_text
 
@@ -44,6 +49,7 @@ _NAMES_ALLOWING = re.compile(r"\b(?:allow|approve|accept|proceed|yes)", re.IGNOR
 _NAMES_REFUSING = re.compile(r"\b(?:reject|deny|cancel|decline|no|don't)\b", re.IGNORECASE)
 _CANCELLED = {"outcome": {"outcome": "cancelled"}}
 _QUEUE_METHODS = ("craft/drainMidTurnQueue", "_craft/drainMidTurnQueue")
+_CHANGES = frozenset({"fs/write_text_file", "terminal/create"})
 
 
 class AcpClient(JsonRpcConversation):
@@ -81,9 +87,23 @@ class AcpClient(JsonRpcConversation):
                 "session/request_permission": self._permitted,
                 **dict.fromkeys(_QUEUE_METHODS, self._drained),
             },
-            handlers=handlers,
+            handlers={
+                name: self._until_cancelled(name, it) for name, it in (handlers or {}).items()
+            },
         )
         self.rpc.request("initialize", self._introduction(), self._initialized, self._failed)
+
+    def _until_cancelled(self, method: str, handler: Handler) -> Handler:
+        """Return the handler of a request; what changes anything is refused after an abort."""
+        if method not in _CHANGES:
+            return handler
+
+        async def answer(native: Any) -> Any:
+            if self._cancelled_at_s is not None or self._state.is_final:
+                raise RequestRefused("the session was cancelled")
+            return await handler(native)
+
+        return answer
 
     # --- the translator
     def feed(self, native: Any) -> list[ProviderEvent]:
@@ -233,6 +253,8 @@ class AcpClient(JsonRpcConversation):
         elif state.config.forks and "fork" in sessions:
             self._reopen("session/fork", params, resumed)
         elif "resume" in sessions:
+            if state.config.forks:
+                yield Progress("The agent cannot copy a session: it continues the earlier one")
             self._reopen("session/resume", params, resumed)
         elif offered.get("loadSession") is True and state.target.can_load:
             self._reopen("session/load", params, resumed)

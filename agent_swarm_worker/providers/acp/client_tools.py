@@ -75,20 +75,27 @@ class ClientTools:
                 await terminal.process.aclose()
         self._terminals.clear()
 
-    def _inside(self, native: Any) -> str:
-        """Return a path below the working directory; raises `RequestRefused` for another one."""
-        path = text(native)
+    async def _inside(self, native: Any) -> tuple[str, str]:
+        """Return a path below the working directory, and the latter, without links.
+
+        An agent may know the directory by the name that it was given, or by its real one.
+
+        Raises:
+            RequestRefused: the path is not below it.
+        """
+        path, root = text(native), await self._guest.files.real_path(str(self._root))
         found = self._root / path
-        if not path or "\0" in path or ".." in found.parts or not found.is_relative_to(self._root):
-            msg = f"{path[:200]!r} is not in the session's directory"
-            raise RequestRefused(msg, code=INVALID_PARAMS)
-        return str(found)
+        for name in (self._root, PurePosixPath(root)):
+            if path and "\0" not in path and ".." not in found.parts and found.is_relative_to(name):
+                return str(root / found.relative_to(name)), root
+        msg = f"{path[:200]!r} is not in the session's directory"
+        raise RequestRefused(msg, code=INVALID_PARAMS)
 
     async def _read(self, native: Any) -> dict[str, str]:
         params = mapping(native)
-        path = self._inside(params.get("path"))
+        path, root = await self._inside(params.get("path"))
         try:
-            async with self._guest.files.open(path, within=str(self._root)) as file:
+            async with self._guest.files.open(path, within=root) as file:
                 content = await file.read(MAX_FILE_BYTES + 1, 0)
         except OSError as error:
             raise _refused(path, error) from None
@@ -105,12 +112,12 @@ class ClientTools:
 
     async def _write(self, native: Any) -> dict[str, Any]:
         params = mapping(native)
-        path, content = self._inside(params.get("path")), params.get("content")
+        (path, root), content = await self._inside(params.get("path")), params.get("content")
         if not isinstance(content, str):
             raise RequestRefused("the content is no text", code=INVALID_PARAMS)
         try:
             encoded = content.encode("utf-8", "replace")
-            await self._guest.files.write(path, encoded, within=str(self._root))
+            await self._guest.files.write(path, encoded, within=root)
         except OSError as error:
             raise _refused(path, error) from None
         return {}
@@ -121,7 +128,7 @@ class ClientTools:
             text(params.get("command")),
             [text(one) for one in items(params.get("args"))],
         )
-        cwd = self._inside(params["cwd"]) if params.get("cwd") else str(self._root)
+        cwd, _ = await self._inside(params.get("cwd") or str(self._root))
         if not command:
             raise RequestRefused("there is no command", code=INVALID_PARAMS)
         if len(self._terminals) >= MAX_TERMINALS:

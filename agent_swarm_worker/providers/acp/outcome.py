@@ -229,10 +229,12 @@ class AcpState(TranslationState):
             return Error(f"{what}: {said}" if said else what, error.category)
         if turn.has_system_error:
             return self.error(said or "the agent's engine failed")
-        if _LONE_ERROR.match(turn.last_chunk):
-            is_known = tokens is None and self._category(turn.last_chunk) != FAILED
+        # Where an agent cuts its text is chance, unless it is known to append its errors.
+        parts = (answer, turn.last_chunk) if self.target.has_text_errors else (answer,)
+        if lone := next(filter(_LONE_ERROR.match, parts), ""):
+            is_known = tokens is None and self._category(lone) != FAILED
             if self.target.has_text_errors or is_known:
-                return self.error(turn.last_chunk.strip())
+                return self.error(lone.strip())
         if tokens is None and self.target.reports_usage:
             return self.error(said or "no request to the model has succeeded")
         if not (turn.has_text or turn.has_tools):

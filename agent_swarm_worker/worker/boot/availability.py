@@ -76,8 +76,14 @@ async def _find(spec: HarnessSpec, env: Mapping[str, str], guest: Guest) -> Avai
             install = spec.program.install
             todo = f"install it with `{install.command}`" if install else ""
             return Availability("NOT_FOUND", reason=str(error), todo=todo)
-        if not answer.timed_out:
-            version = one_line(answer.stdout.decode("utf-8", "replace"), MAX_VERSION_CHARS)
+        version = one_line(answer.stdout.decode("utf-8", "replace"), MAX_VERSION_CHARS)
+        asked = " ".join(spec.program.version_arguments)
+        if answer.timed_out:
+            why = f"{program[0]} {asked} took longer than {PROBE_S:g} s"
+            return Availability("INSTALLED", reason=why, todo=f"run `{program[0]} {asked}`")
+        if answer.exit_code:
+            why = f"{program[0]} {asked} ended with exit code {answer.exit_code}"
+            return Availability("INSTALLED", reason=why, todo=f"run `{program[0]} {asked}`")
     credentials = spec.credentials
     if not credentials.variables and not credentials.files:
         return Availability("INSTALLED", version, "it needs no login")

@@ -129,6 +129,17 @@ async def test_files_inside_are_read_and_written(tmp_path: Path):
     assert absent["code"] == -32002
 
 
+async def test_a_directory_behind_a_link_has_two_names(tmp_path: Path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "work").symlink_to(tmp_path / "real")
+    names = [str(tmp_path / "work/a.txt"), str(tmp_path / "real/a.txt"), "a.txt"]
+    writes = [["ask", "fs/write_text_file", {"path": it, "content": it}] for it in names]
+    reads = [["ask", "fs/read_text_file", {"path": it}] for it in names]
+    ran = await run(tmp_path, {"prompt": [*writes, *reads, ["say", "Done."]]})
+    assert ran.answers("fs/write_text_file") == [{}] * 3
+    assert ran.answers("fs/read_text_file") == [{"content": "a.txt"}] * 3
+
+
 @pytest.mark.parametrize(
     "path",
     ["/etc/passwd", "{work}/../secret", "../secret", "{work}/link/secret", "{work}", "", "~"],
@@ -280,6 +291,9 @@ FAILED_ENGINE = {
         ([["say", RETRYING], ["say", UNAUTHORIZED]], {}, COPILOT_LIKE, "authentication_failed"),
         ([["say", UNAUTHORIZED]], {}, None, "authentication_failed"),
         ([["say", RETRYING]], {}, COPILOT_LIKE, "server_error"),
+        ([["say", "On it. "], ["say", UNAUTHORIZED]], {}, COPILOT_LIKE, "authentication_failed"),
+        ([["say", "Err"], ["say", "or: 429 Too Many Requests"]], {}, None, "rate_limit"),
+        ([["say", "Error: "], ["say", "429 Too "], ["say", "Many"]], {}, None, "rate_limit"),
         ([["say", "Rate limit exceeded"]], {}, CODEX_LIKE, "rate_limit"),
         ([["say", "Fine?"]], {"usage": None}, CODEX_LIKE, "turn_failed"),
         ([["update", FAILED_ENGINE], ["say", "429 Too Many Requests"]], {}, None, "rate_limit"),
@@ -311,6 +325,12 @@ async def test_an_answer_that_reads_like_an_error_is_none(tmp_path: Path):
         (folder := tmp_path / str(number)).mkdir()
         ran = await run(folder, {"prompt": [["say", answer]], "result": result})
         assert (ran.result.is_error, ran.result.output) == (False, answer)
+
+
+async def test_where_an_answer_is_cut_does_not_make_it_an_error(tmp_path: Path):
+    pieces = ["Mended. The log used to say\n", "Error: 429 Too Many Requests, but it retries now."]
+    ran = await run(tmp_path, {"prompt": [["say", piece] for piece in pieces]})
+    assert (ran.result.is_error, ran.result.output) == (False, "".join(pieces))
 
 
 async def test_a_notice_is_no_part_of_the_answer(tmp_path: Path):
@@ -395,6 +415,17 @@ async def test_an_abort_cancels_answers_open_requests_and_leaves_nothing(tmp_pat
     assert asked == [{"outcome": {"outcome": "cancelled"}}]
     assert log[-1] == {"end": "input"}, "its input is closed before any signal"
     assert not sleepers("98431")
+
+
+async def test_after_an_abort_nothing_is_written_or_started(tmp_path: Path):
+    work = tmp_path / "work"
+    write = {"path": str(work / "late.txt"), "content": "late"}
+    late = [["ask", "fs/write_text_file", write], ["terminal", {"command": "touch late-too"}]]
+    script = {"prompt": [["say", "Begun."], ["wait", 60], *late]}
+    result = await aborted(tmp_path, script)
+    assert result.error_category == "aborted"
+    assert not (work / "late.txt").exists()
+    assert not (work / "late-too").exists()
 
 
 async def test_an_abort_of_a_deaf_agent_with_a_command(tmp_path: Path):
