@@ -115,7 +115,7 @@ def _requested(
 
     So is one that failed, unless its model was refused: then it tells nothing.
     """
-    if worker.settings.skip_session_summary or not services_for(worker):
+    if not makes_summaries(worker):
         return None
     if result.is_error:
         kind = classify_error(result.failure_reason or "", category=result.error_category)
@@ -134,6 +134,18 @@ def _requested(
         task_text=clip(clean, MAX_TASK_CHARS),
         transcript=said,
     )
+
+
+def makes_summaries(worker: Core) -> bool:
+    """True if sessions are summarised: the operator wants it, and something can be asked.
+
+    Never raises: an error here must not reach the task.
+    """
+    try:
+        return not worker.settings.skip_session_summary and bool(services_for(worker))
+    except Exception as error:
+        worker.log.error(Event.SESSION_SUMMARY, why=repr(error))
+        return False
 
 
 def services_for(worker: Core) -> list[tuple[HarnessSpec, Service]]:

@@ -44,6 +44,7 @@ from agent_swarm_worker.worker.run.finishing import (
 from agent_swarm_worker.worker.run.preparation import PreparedSession, prepared
 from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN, PAUSED
 from agent_swarm_worker.worker.run.session_credentials import tested_status
+from agent_swarm_worker.worker.run.session_summary import makes_summaries
 from agent_swarm_worker.worker.run.watchdog import Watchdog
 from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.vcs import find_request
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent_swarm_worker.api.wire.tasks import Trigger
-    from agent_swarm_worker.contract import ProviderEvent, ProviderSession
+    from agent_swarm_worker.contract import EventListener, ProviderEvent, ProviderSession
     from agent_swarm_worker.worker.boot.parts import RunParts
     from agent_swarm_worker.worker.run.running_task import RunningTask
 
@@ -221,10 +222,16 @@ async def _run_with_listeners(
         guard = ToolLoopGuard(end_soon, clock=worker.clock, log=log)
         tracker = listens_to(Result, Message, ToolStart)(partial(_track_result, task))
         console = Console(log, adapter_spec(setup.adapter).tools).on_event
-        keep = setup.transcript.on_event
-        for listener in (
-            *(reporter.on_event, watchdog.on_event, guard.on_event, console, tracker, keep),
-        ):
+        listeners: list[EventListener] = [
+            reporter.on_event,
+            watchdog.on_event,
+            guard.on_event,
+            console,
+            tracker,
+        ]
+        if makes_summaries(worker):
+            listeners.append(setup.transcript.on_event)
+        for listener in listeners:
             session.on_event(listener)
         if task.ended_by is not None:
             await session.abort(task.ended_by)

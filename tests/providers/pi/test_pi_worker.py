@@ -189,7 +189,8 @@ async def test_what_only_the_model_needs_is_checked_at_the_start(
     tmp_path: Path, name: str, value: str
 ):
     async with swarm_rig(tmp_path) as rig:
-        env = {"HARNESS_PROVIDER": "pi", "ANTHROPIC_API_KEY": "sk-ant-0123456789", name: value}
+        env = {"HARNESS_PROVIDER": "pi", "ANTHROPIC_API_KEY": "sk-ant-0123456789"}
+        env |= {"ANTHROPIC_BASE_URL": "", name: value}  # else that of the rig
         async with worker_process(tmp_path, {**rig.env, **env}) as worker:
             assert await worker.exit_code() == 78, worker.text()
             assert value in worker.text().strip().splitlines()[-1]
