@@ -21,7 +21,7 @@ help: ## This list
 demo: $(DEMO)/.ready ## Run local swarm, worker and one task; shows what happens as it happens
 	@$(DEMO)/bin/swarm-worker demo
 
-test: $(DEV)/.ready ## The test suite, about five minutes on two cores
+test: $(DEV)/.ready ## The test suite, about six minutes on two cores
 	@$(DEV)/bin/python -m pytest -n 4 --dist worksteal -q -m "not slow and not long"
 
 test-long: $(DEV)/.ready $(SCANNER)/.ready ## What starts a program for each test, or looks deeper
