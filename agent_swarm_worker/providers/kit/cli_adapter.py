@@ -13,9 +13,9 @@ from agent_swarm_worker.guards.error_classes import ErrorClass
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, SpecAdapter
+from agent_swarm_worker.providers.kit.logins import find_login
 from agent_swarm_worker.providers.kit.mcp_config import register_secrets, swarm_server_of
 from agent_swarm_worker.providers.kit.native import mapping
-from agent_swarm_worker.settings import HarnessOptions, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,13 +87,7 @@ class CliAdapter(SpecAdapter):
 
     async def has_login(self, env: Mapping[str, str], guest: Guest) -> bool:
         """True if the program is logged in, or has a key."""
-        credentials, home = self.spec.credentials, HarnessOptions.load(env).home
-        if any(named(env, name).strip() for name in credentials.variables):
-            return True
-        for file in credentials.files if home else ():
-            if await guest.files.info(f"{home}/{file}") is not None:
-                return True
-        return False
+        return bool(await find_login(self.spec.credentials, env, guest))
 
     async def _require_credential(self, env: Mapping[str, str], guest: Guest) -> None:
         if self.spec.credentials.variables and not await self.has_login(env, guest):

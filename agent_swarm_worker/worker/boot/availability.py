@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from agent_swarm_worker.errors import MissingExtra, ProviderError, SwarmWorkerError
+from agent_swarm_worker.providers.kit.logins import find_login
 from agent_swarm_worker.providers.registry import adapter_spec, create_provider, spec_of
-from agent_swarm_worker.settings import HarnessOptions, named
+from agent_swarm_worker.settings import named
 from agent_swarm_worker.text import one_line
 from agent_swarm_worker.worker.boot.environment import (
     guest_for_checks,
@@ -20,7 +21,7 @@ from agent_swarm_worker.worker.boot.environment import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agent_swarm_worker.contract import Credentials, Guest, HarnessSpec, Program
+    from agent_swarm_worker.contract import Guest, HarnessSpec, Program
     from agent_swarm_worker.sandboxes.port import Sandbox
 
 Status: TypeAlias = Literal["LOGIN_DETECTED", "INSTALLED", "NOT_FOUND"]
@@ -87,7 +88,7 @@ async def _find(spec: HarnessSpec, env: Mapping[str, str], guest: Guest) -> Avai
     credentials = spec.credentials
     if not credentials.variables and not credentials.files:
         return Availability("INSTALLED", version, "it needs no login")
-    if found := await _login(credentials, env, guest):
+    if found := await find_login(credentials, env, guest):
         return Availability("LOGIN_DETECTED", version, f"login in {found}")
     return Availability("INSTALLED", version, "no login was found", _set_login(spec))
 
@@ -97,18 +98,6 @@ def _command(program: Program, env: Mapping[str, str]) -> tuple[str, ...]:
         if words := shlex.split(named(env, variable)):
             return tuple(words)
     return (program.name,)
-
-
-async def _login(credentials: Credentials, env: Mapping[str, str], guest: Guest) -> str:
-    """Return the variable or the file with a login; empty if there is none."""
-    for variable in credentials.variables:
-        if named(env, variable).strip():
-            return variable
-    home = HarnessOptions.load(env).home
-    for file in credentials.files if home else ():
-        if await guest.exists(PurePosixPath(home) / file):
-            return f"~/{file}"
-    return ""
 
 
 def _set_login(spec: HarnessSpec) -> str:
