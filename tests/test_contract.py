@@ -19,12 +19,13 @@ NAMES = (
     " ContextUsage CostData Credentials CredentialsByModel Custom DEFAULT_GRACE EndReport"
     " Ending Error EventListener FileInfo Grace Guest GuestCapabilities GuestFiles HangTexts"
     " HarnessSpec Helper Installation Listing LoginTest McpServer Message ModelCost Models"
-    " NO_GRACE OpenFile OptionsModel Output Plan PlanStep PrivateFile Process Program"
+    " NO_GRACE OpenFile OptionsModel Output PermissionDecided PermissionGate PermissionRequest"
+    " PermissionSupport Plan PlanStep PolicyMode PrivateFile Process Program"
     " Progress Prompt ProviderAdapter ProviderEvent ProviderResult ProviderSession"
     " ProviderSessionConfig ProviderTraits RateLimitWindow RawLog RawStderr Reasoning"
     " Redactor ReplayableAdapter Result SdkLogin Service SessionInit Skills SmallAnswer"
     " SmallQuestion SteerDelivery SteerMode SteerableSession StreamRedactor TextTranslator"
-    " ToolEnd ToolStart Translator"
+    " ToolEnd ToolStart Translator Verdict"
 )
 CLASSES = [
     value
@@ -53,7 +54,7 @@ def test_data_is_frozen_and_documented():
 
 def test_every_event_has_a_type_of_its_own():
     events = typing.get_args(contract.ProviderEvent)
-    assert len({event.type for event in events}) == len(events) == 14
+    assert len({event.type for event in events}) == len(events) == 15
 
 
 def test_secrets_of_a_session_are_not_shown():

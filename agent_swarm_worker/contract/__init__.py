@@ -13,6 +13,7 @@ from agent_swarm_worker.contract.events import EventListener as EventListener
 from agent_swarm_worker.contract.events import Helper as Helper
 from agent_swarm_worker.contract.events import Message as Message
 from agent_swarm_worker.contract.events import ModelCost as ModelCost
+from agent_swarm_worker.contract.events import PermissionDecided as PermissionDecided
 from agent_swarm_worker.contract.events import Plan as Plan
 from agent_swarm_worker.contract.events import PlanStep as PlanStep
 from agent_swarm_worker.contract.events import Progress as Progress
@@ -40,6 +41,11 @@ from agent_swarm_worker.contract.guest import OpenFile as OpenFile
 from agent_swarm_worker.contract.guest import Output as Output
 from agent_swarm_worker.contract.guest import PrivateFile as PrivateFile
 from agent_swarm_worker.contract.guest import Process as Process
+from agent_swarm_worker.contract.permissions import PermissionGate as PermissionGate
+from agent_swarm_worker.contract.permissions import PermissionRequest as PermissionRequest
+from agent_swarm_worker.contract.permissions import PermissionSupport as PermissionSupport
+from agent_swarm_worker.contract.permissions import PolicyMode as PolicyMode
+from agent_swarm_worker.contract.permissions import Verdict as Verdict
 from agent_swarm_worker.contract.session import Ending as Ending
 from agent_swarm_worker.contract.session import McpServer as McpServer
 from agent_swarm_worker.contract.session import ProviderAdapter as ProviderAdapter

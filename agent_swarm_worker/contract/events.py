@@ -101,6 +101,20 @@ class ToolEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class PermissionDecided:
+    """A tool call was allowed or denied by the operator's policy, or by a person."""
+
+    type: ClassVar[Literal["permission_decided"]] = "permission_decided"
+    tool_call_id: str
+    tool_name: str
+    is_allowed: bool
+    reason: str = ""
+    """Such as the rule, or the person and what they said."""
+    helper: Helper | None = None
+    """The subagent that calls; ``None``: the main agent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """The harness's final result. A later one replaces an earlier one."""
 
@@ -183,6 +197,7 @@ ProviderEvent: TypeAlias = (
     | Plan
     | ToolStart
     | ToolEnd
+    | PermissionDecided
     | Result
     | Error
     | RawLog

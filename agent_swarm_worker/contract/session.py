@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.contract.events import CostData, EventListener, ProviderEvent
     from agent_swarm_worker.contract.guest import Guest
     from agent_swarm_worker.contract.listening import SessionSink
+    from agent_swarm_worker.contract.permissions import PermissionGate
     from agent_swarm_worker.contract.spec import HarnessSpec, SteerMode
 
 
@@ -116,6 +117,9 @@ class ProviderSessionConfig:
     reasoning_effort: str | None = None
     vcs_repo: str | None = None
     context_key: str | None = None
+    permissions: PermissionGate | None = field(default=None, repr=False)
+    """Answers the harness's permission requests; ``None``: it need not ask, everything is allowed.
+    An adapter whose spec says ``none`` is never given one."""
     sink: SessionSink | None = field(default=None, repr=False)
     """For the shared session base only. The worker reads `log_file` of a session without it."""
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.contract.events import CostData
     from agent_swarm_worker.contract.guest import Guest
+    from agent_swarm_worker.contract.permissions import PermissionSupport
 
 SteerMode: TypeAlias = Literal["steer", "queue"]
 McpTransport: TypeAlias = Literal["http", "sse", "stdio"]
 PromptDelivery: TypeAlias = Literal["stdin", "file", "argument", "in-process"]
-PermissionMode: TypeAlias = Literal["bypass", "callback", "unknown"]
 CostSource: TypeAlias = Literal["harness", "price-table", "none"]
 ActionKind: TypeAlias = Literal[
     "read",
@@ -265,7 +265,8 @@ class Capabilities:
     mcp_transports: tuple[McpTransport, ...] = ("http", "sse", "stdio")
     """Empty: the prompt names no tools."""
     has_local_environment: bool = True
-    permissions: PermissionMode = "bypass"
+    permissions: PermissionSupport = "none"
+    """The tool calls for which its adapter asks the session's `PermissionGate`."""
     cost_source: CostSource = "none"
     keeps_stdin_open: bool = False
     has_session_token: bool = False

@@ -17,6 +17,7 @@ from agent_swarm_worker.contract import (
     Compaction,
     Error,
     Message,
+    PermissionDecided,
     Plan,
     Progress,
     RawLog,
@@ -94,6 +95,10 @@ _DESCRIPTIONS: Mapping[type, Callable[[Any], str]] = {
     Reasoning: lambda event: f"… {_text(event.content)}" if event.content.strip() else "",
     Plan: _plan,
     ToolEnd: lambda event: f"{'✗' if event.is_error else '◂'} {_text(event.result)}",
+    PermissionDecided: lambda event: one_line(
+        f"{'allowed' if event.is_allowed else '✗ denied'}: {event.tool_name} ({event.reason})",
+        MAX_LINE_CHARS,
+    ),
     SessionInit: lambda event: f"session starts: model {one_line(event.model or 'unknown', 100)}",
     Result: _final_result,
     Error: lambda event: f"✗ {_text(event.message)}",

@@ -117,7 +117,6 @@ SPEC = HarnessSpec(
         steer_modes=("queue",),
         can_resume=True,
         can_fork=True,
-        permissions="callback",
         cost_source="harness",
         keeps_stdin_open=True,
         has_session_token=True,
