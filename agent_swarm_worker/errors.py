@@ -8,6 +8,7 @@
     │   ├── UnknownProvider                   HARNESS_PROVIDER is unknown
     │   ├── UnusableProvider                  a harness is installed, but cannot be loaded
     │   ├── UnreadableFile                    a file the operator named cannot be read
+    │   ├── BadHarnessProfiles                the files of harness profiles have mistakes
     │   ├── MissingExtra                      an optional dependency is not installed
     │   └── CredentialWaitExceeded            no usable credential within the allowed time
     ├── ApiError                    exit 1    a request to the swarm API failed
@@ -114,6 +115,14 @@ class UnreadableFile(ConfigError):
     def __init__(self, path: PurePath, why: str) -> None:
         self.path, self.why = path, why
         super().__init__(f"cannot read {path}: {why}")
+
+
+class BadHarnessProfiles(ConfigError):
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        rest = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(f"harness profiles cannot be used: {problems[0]}{rest}")
+        self.advice = "`swarm-worker harness-profiles validate` names every mistake"
 
 
 class MissingExtra(ConfigError):

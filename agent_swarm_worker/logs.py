@@ -70,6 +70,7 @@ class Event(StrEnum):
     SESSION_SUMMARY = "session.summary"
     SESSION_STALLED = "session.stalled"
     SESSION_HUNG = "session.hung"
+    HARNESS_PROFILE = "session.harness_profile"
     LIMIT_IGNORED = "session.limit_ignored"
     SESSION_OUTPUT = "session.output"
     SESSION_STDERR = "session.stderr"

@@ -17,6 +17,7 @@ from agent_swarm_worker.credentials.vendor import LoginSettings
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
 from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
 from agent_swarm_worker.guards.tokens import TokenizerSettings
+from agent_swarm_worker.harness_profiles.names import HarnessProfileSettings
 from agent_swarm_worker.network import NetworkSettings
 from agent_swarm_worker.providers.registry import distribution_of, installed_options, known_specs
 from agent_swarm_worker.settings import (
@@ -85,6 +86,7 @@ def models() -> list[type[SettingsModel]]:
     return [
         Settings,
         *(base for model in ours for base in _with_bases(model)),
+        HarnessProfileSettings,
         LoginSettings,
         NetworkSettings,
         GitSettings,

@@ -224,7 +224,8 @@ class Preparation:
 
     def _check_program(self) -> None:
         values = self._in_force()
-        adapter = Harness(values, log=self._log).adapter
+        harness = Harness(values, log=self._log)
+        adapter, values = harness.adapter, {**values, **harness.profile.variables}
         with contextlib.suppress(CredentialsMissing):
             try:
                 anyio.run(check_harness, make_sandbox(), adapter, values)

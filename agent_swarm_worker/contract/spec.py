@@ -311,6 +311,9 @@ class HarnessSpec:
     """The nearest name that the server accepts, if it does not know `name` (docs/api.md 3.1)."""
     program: Program | None = None
     """``None`` for a harness inside the worker's process, or one that the operator names."""
+    command_variables: tuple[str, ...] = ()
+    """Variables with the command line that the operator names instead: the first has the program,
+    or all of it if the others are blank."""
     extra: str = ""
     """The extra of this distribution that the harness needs."""
     options: type[OptionsModel] | None = None

@@ -110,6 +110,7 @@ class AcpOptions(AcpLimits):
 SPEC = HarnessSpec(
     name="acp",
     wire_name="opencode",
+    command_variables=("ACP_TARGET_COMMAND", "ACP_TARGET_ARGS"),
     options=AcpOptions,
     skills=Skills(folders=(".agents/skills",), native_discovery=False),
     prompt=Prompt(delivery="stdin", system_delivery="stdin"),

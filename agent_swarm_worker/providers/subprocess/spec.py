@@ -23,6 +23,7 @@ class SubprocessOptions(HarnessOptions):
 SPEC = HarnessSpec(
     name="subprocess",
     wire_name="claude",
+    command_variables=("HARNESS_COMMAND",),
     options=SubprocessOptions,
     # That of a common agent that is run this way.
     skills=Skills(folders=(".opencode/skills",), native_discovery=False),

@@ -14,6 +14,7 @@ from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
 from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
 from agent_swarm_worker.guards.tokens import TokenizerSettings
+from agent_swarm_worker.harness_profiles.names import HarnessProfileSettings, check_choice
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.network import NetworkSettings
@@ -47,6 +48,7 @@ CORE_MODELS: tuple[type[SettingsModel], ...] = (
     Settings,
     ChildEnvSettings,
     GitSettings,
+    HarnessProfileSettings,
     LoginSettings,
     NetworkSettings,
     SecretNameSettings,
@@ -151,6 +153,7 @@ def checked_settings(env: Mapping[str, str]) -> Settings:
     settings = _loaded(env)
     # No row changes these, so they are checked once.
     issuer_of(env)
+    check_choice(env)
     rules_for(env, None)
     return settings
 

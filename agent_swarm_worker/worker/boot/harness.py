@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.api.wire.harness_names import SESSION_NAMES
-from agent_swarm_worker.errors import SwarmWorkerError
+from agent_swarm_worker.errors import BadSetting, ConfigError, SwarmWorkerError
+from agent_swarm_worker.harness_profiles.names import (
+    HarnessProfile,
+    HarnessProfileSettings,
+    ProfileName,
+    check_choice,
+    chosen_name,
+)
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import (
     DEFAULT_HARNESS,
@@ -21,7 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from agent_swarm_worker.contract import HarnessSpec, ProviderAdapter
+    from agent_swarm_worker.harness_profiles.profiles import ProfileStore
     from agent_swarm_worker.logs import Log
+
+
+HARNESS_PROFILE_KEY = "harnessProfile"
+"""The name of the harness profile in the first record of a journal."""
 
 
 class Harness:
@@ -32,12 +45,19 @@ class Harness:
 
         Raises:
             UnknownProvider: ``HARNESS_PROVIDER`` names none that is installed.
+            BadHarnessProfiles: the files of harness profiles cannot be used.
+            BadSetting: ``HARNESS_PROFILE`` cannot be used.
         """
-        self._log = log
+        self._log, self._env = log, env
         self._refused: str | None = None
         self.adapter: ProviderAdapter = create_provider(harness_name(env))
         self.all_specs = known_specs()
         """Of every installed harness: their credentials are withheld, their skills installed."""
+        settings = HarnessProfileSettings.load(env)
+        self.profile = HarnessProfile(name=ProfileName(self.name))
+        """Of the worker's own choice, as it was read for the last session."""
+        if settings.file or settings.profile:
+            self.own_profile()
 
     @property
     def name(self) -> str:
@@ -54,8 +74,42 @@ class Harness:
         """The name to register under: its own, or the nearest one the server accepts."""
         return wire_name(self.adapter)
 
+    @cached_property
+    def profiles(self) -> ProfileStore:
+        """The harness profiles of the operator's files."""
+        # Deferred import: the first request of a worker without such a file does not wait for it.
+        from agent_swarm_worker.harness_profiles.profiles import ProfileStore  # noqa: PLC0415
+
+        return ProfileStore(self._env, log=self._log)
+
+    def own_profile(self) -> HarnessProfile:
+        """Read the files again; return the harness profile of the worker's own choice."""
+        self.profile = self.profiles.own(self.name)
+        return self.profile
+
+    def recorded_variables(self, harness: str, name: object) -> Mapping[str, str]:
+        """Return the variables of the profile `name`, which an earlier session had.
+
+        Without it, those of the worker's own profile if that is of the same harness.
+        """
+        try:
+            profiles = self.profiles.current
+            return profiles.resolve(profiles.find(str(name))).variables
+        except (ValueError, ConfigError):
+            return self.profile.variables if harness == self.name else {}
+
     def follow(self, env: Mapping[str, str]) -> bool:
-        """Switch to the harness that `env` names; true if it changed."""
+        """Switch to the harness that `env` names; true if it changed.
+
+        A harness that contradicts the harness profile is ignored.
+        """
+        try:
+            check_choice(env)
+        except BadSetting as error:
+            if self._refused != str(error):
+                self._refused = str(error)
+                self._log.warning(Event.CONFIG_IGNORED, key="HARNESS_PROVIDER", why=error.why)
+            return False
         wanted = harness_name(env)
         if wanted in (self.name, self._refused):
             return False
@@ -68,6 +122,7 @@ class Harness:
         self._refused = None
         self._log.info(Event.CONFIG_CHANGED, key="HARNESS_PROVIDER", old=self.name, new=wanted)
         self.adapter = adapter
+        self.profile = self.profiles.own(adapter.name, again=False)
         return True
 
 
@@ -78,7 +133,12 @@ def wire_name(adapter: ProviderAdapter) -> str:
 
 
 def harness_name(env: Mapping[str, str]) -> str:
-    """Return ``HARNESS_PROVIDER``, else the harness of the credentials (docs/api.md 3.10)."""
+    """Return the harness of ``HARNESS_PROFILE``, else ``HARNESS_PROVIDER``.
+
+    Else that of the credentials (docs/api.md 3.10).
+    """
+    if (profile := chosen_name(env)) is not None:
+        return profile.harness
     wanted = HarnessChoice.load(env).provider
     if wanted:
         return wanted

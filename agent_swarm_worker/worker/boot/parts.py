@@ -100,6 +100,10 @@ class Core:
         """Settings in force, configuration rows of the server included."""
         return self.environment.settings
 
+    def harness_env(self) -> dict[str, str]:
+        """Return the environment in force, and over it the variables of the harness profile."""
+        return {**self.environment.values(), **self.harness.profile.variables}
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class LoopParts(Core):

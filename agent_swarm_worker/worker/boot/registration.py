@@ -139,7 +139,7 @@ async def missing_credentials(worker: Core) -> tuple[str, ...]:
 
     A login that the swarm can lend counts like a variable of this process.
     """
-    adapter, env = worker.harness.adapter, worker.environment.values()
+    adapter, env = worker.harness.adapter, worker.harness_env()
     spec = adapter_spec(adapter)
     try:
         await check_harness(worker.sandbox, adapter, with_lent_login(spec, env))
@@ -153,7 +153,7 @@ def satisfied_by(worker: Core) -> str | None:
 
     The values are the server's: a login that the swarm lends becomes a file at a session's start.
     """
-    spec, env = worker.harness.spec, worker.environment.values()
+    spec, env = worker.harness.spec, worker.harness_env()
     if not spec.credentials.variables:
         return None
     if (login := sdk_login(spec)) is not None and login.applies(env):
@@ -182,7 +182,7 @@ async def usable_key(worker: Core, variable: str) -> Selection | None:
         until = worker.logins.rests_until.get((variable, suffix))
         return until is not None and now < until
 
-    env = worker.environment.values()
+    env = worker.harness_env()
     return await select_usable(variable, env, worker.client.keys.available, rests=rests)
 
 
@@ -217,7 +217,7 @@ async def _live_test(worker: Core) -> dict[str, object] | None:
     Only an API key is tried. The presence of any other login is all that is tested: a request would
     say little about one that is renewed when it is used.
     """
-    spec, env = worker.harness.spec, worker.environment.values()
+    spec, env = worker.harness.spec, worker.harness_env()
     if (login := sdk_login(spec)) is not None and login.applies(env):
         began_s = worker.clock.monotonic()
         found = await login.test(env)

@@ -203,8 +203,7 @@ async def _check_harness(worker: BootParts) -> None:
     """Check that the harness is installed, rather than failing the first task."""
     # `wait_for_credentials` handles a missing credential.
     with contextlib.suppress(CredentialsMissing):
-        values = worker.environment.values()
-        await check_harness(worker.sandbox, worker.harness.adapter, values)
+        await check_harness(worker.sandbox, worker.harness.adapter, worker.harness_env())
 
 
 async def _load_template(worker: BootParts) -> None:

@@ -60,6 +60,7 @@ def wire(inputs: WorkerInputs, stack: AsyncExitStack) -> Worker:
     """Lock the state directory and build the worker; `stack` closes what is opened here."""
     settings, clock, log = inputs.environment.settings, inputs.clock, inputs.log
     connection = inputs.connection
+    inputs.scrubber.add_env(inputs.harness.profile.variables)
     agent_id = connection.agent_id
     state = stack.enter_context(
         StateDir.open(settings.state_root(), agent_id, clock=clock, log=log)

@@ -145,7 +145,7 @@ class SummaryLoop:
         prompt = f"{PROMPT}{about}\nTranscript:\n{request.transcript}"
         # A secret may have become known since the request was stored.
         prompt = worker.scrubber.text(prompt)
-        env = worker.environment.values()
+        env = worker.harness_env()
         if not service.ask:
             return await ask_service(service, key.value, env, model=model, prompt=prompt)
         ask: AskSmallModel = imported(service.ask)

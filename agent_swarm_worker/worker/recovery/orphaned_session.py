@@ -39,7 +39,7 @@ from agent_swarm_worker.reporting.finish import LatestCost
 from agent_swarm_worker.reporting.port import SessionInfo
 from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.state.directory import FULLY_REPORTED
-from agent_swarm_worker.worker.boot.harness import wire_name
+from agent_swarm_worker.worker.boot.harness import HARNESS_PROFILE_KEY, wire_name
 from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
 from agent_swarm_worker.worker.run.continuity import HARNESS_KEY
 from agent_swarm_worker.worker.run.launch_files import SESSIONS_DIR
@@ -209,6 +209,9 @@ def _adapter_of(worker: Core, harness: str) -> ProviderAdapter | None:
 
 def _config(worker: Core, claim: Claim, guest: Guest) -> ProviderSessionConfig:
     first = _first_record(claim.log_file)
+    profile = worker.harness.recorded_variables(claim.harness, first.get(HARNESS_PROFILE_KEY))
+    worker.scrubber.add_env(profile)
+    env = {**worker.environment.values(), **profile}
     return ProviderSessionConfig(
         prompt="",
         agent_id=worker.agent_id,
@@ -220,7 +223,7 @@ def _config(worker: Core, claim: Claim, guest: Guest) -> ProviderSessionConfig:
         cwd=worker.state.path,
         log_file=claim.log_file,
         private_dir=worker.state.path / SESSIONS_DIR / claim.session_uuid,
-        env=guest.environment(worker.environment.values()),
+        env=guest.environment(env, profile),
         redactor=Scrubber(worker.scrubber),
         model=str(first.get("model") or ""),
         resume_session_id=first.get("resumes"),

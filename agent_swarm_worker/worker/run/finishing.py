@@ -353,7 +353,7 @@ async def output_request(
         setup,
         config=config,
         limits=limits,
-        metadata_bytes=begin_journal(worker, config, task),
+        metadata_bytes=begin_journal(worker, config, task, setup.profile),
     )
     return OutputRequest(setup=again, mismatch=mismatch)
 

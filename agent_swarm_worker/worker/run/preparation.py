@@ -22,6 +22,7 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.worker.boot.environment import needed_variables
+from agent_swarm_worker.worker.boot.harness import HARNESS_PROFILE_KEY
 from agent_swarm_worker.worker.loops.housekeeping import owner
 from agent_swarm_worker.worker.run.continuity import parent_of, with_native_resume
 from agent_swarm_worker.worker.run.launch_files import (
@@ -35,12 +36,17 @@ from agent_swarm_worker.worker.run.prompting import compose_prompts, prepare_wor
 from agent_swarm_worker.worker.run.running_task import RESUMED
 from agent_swarm_worker.worker.run.session_commands import commands_around
 from agent_swarm_worker.worker.run.session_credentials import select_credentials_for
+from agent_swarm_worker.worker.run.session_profile import (
+    SessionProfile,
+    catalogue_servers,
+    session_profile,
+)
 from agent_swarm_worker.worker.run.session_summary import Transcript
 from agent_swarm_worker.worker.run.watchdog import SessionLimits, limits_of
 from agent_swarm_worker.workspace.git import identity
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from pathlib import Path
 
     from agent_swarm_worker.api.wire.tasks import Task, Trigger
@@ -61,6 +67,7 @@ class PreparedSession:
     credentials: tuple[Selection, ...]
     metadata_bytes: int
     workspace: SessionWorkspace
+    profile: SessionProfile
     notes: list[str]
     """What went wrong beside the session, for its log."""
     limits: SessionLimits
@@ -116,15 +123,18 @@ async def prepared(
             workspace=inputs.workspace,
             mcp_servers=inputs.tools.installed,
             setup_failure="\n".join(notes),
+            appended=inputs.profile.profile.append_prompt,
         )
+        notes[:0] = inputs.profile.notes
         config, _ = await wait_all(compose, final_check)
         yield PreparedSession(
             adapter=inputs.adapter,
             config=config,
             model=inputs.model,
             credentials=tuple(inputs.credentials),
-            metadata_bytes=begin_journal(worker, config, task),
+            metadata_bytes=begin_journal(worker, config, task, inputs.profile),
             workspace=inputs.workspace,
+            profile=inputs.profile,
             notes=notes,
             limits=limits_of(
                 worker.settings,
@@ -138,6 +148,7 @@ async def prepared(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SessionInputs:
     adapter: ProviderAdapter
+    profile: SessionProfile
     model: RequestedModel
     credentials: list[Selection]
     tools: SessionMcpServers
@@ -160,28 +171,30 @@ async def _inputs(
     clone and the private directory.
     """
     adapter = worker.harness.adapter
+    log = worker.log.bind(task=task.task_id)
+    profile = await session_profile(worker, adapter, row, log)
     redactor = Scrubber(worker.scrubber)
     folder = worker.state.path / SESSIONS_DIR
     private = stack.enter_context(private_dir(folder, task.session_uuid, log=worker.log))
-    model = choose_model(
-        row, tiers=adapter_spec(adapter).models.tiers, env=worker.environment.values()
-    )
+    model = choose_model(row, tiers=adapter_spec(adapter).models.tiers, env=profile.env)
     # Independent requests, sent at once.
     (parent, workspace), credentials, tools, _ = await wait_all(
-        partial(_parent_and_workspace, worker, row, resumed, stack),
-        partial(select_credentials_for, worker, adapter, row, model.model),
+        partial(_parent_and_workspace, worker, row, resumed, stack, profile.env),
+        partial(select_credentials_for, worker, adapter, row, model.model, profile.env),
         partial(session_mcp_servers, worker, adapter, task, row, redactor, stack=stack),
         partial(_refresh_skills, worker, adapter),
     )
     for selection in credentials:
         redactor.add(selection.key_type, selection.value)
+    guest = await _open_guest(worker, task, workspace, private, stack)
     inputs = _SessionInputs(
         adapter=adapter,
+        profile=profile,
         model=model,
         credentials=credentials,
-        tools=tools,
+        tools=await catalogue_servers(profile, tools, guest, redactor=redactor, log=log),
         workspace=workspace,
-        guest=await _open_guest(worker, task, workspace, private, stack),
+        guest=guest,
         private_dir=private,
         redactor=redactor,
     )
@@ -206,23 +219,28 @@ def _config(
         cwd=PurePath(guest.path(inputs.workspace.directory.path)),
         log_file=log_file(worker, task, task.session_uuid),
         private_dir=PurePath(guest.path(inputs.private_dir)),
-        env=_session_env(worker, inputs.adapter, task, inputs.credentials, guest),
+        env=_session_env(worker, inputs, task),
         redactor=inputs.redactor,
         mcp_servers=inputs.tools.servers,
         iteration=worker.next_iteration(),
         result_grace_s=settings.result_grace_s,
         journal_max_bytes=settings.journal_max_mb << 20,
-        additional_args=worker.options.additional_args,
+        # Of an argument that is given twice, programs take the last.
+        additional_args=(*inputs.profile.profile.args, *worker.options.additional_args),
         vcs_repo=row.vcs_repo if row else None,
         context_key=row.context_key if row else None,
     )
 
 
 async def _parent_and_workspace(
-    worker: SessionParts, row: Task | None, resumed: Task | None, stack: AsyncExitStack
+    worker: SessionParts,
+    row: Task | None,
+    resumed: Task | None,
+    stack: AsyncExitStack,
+    env: Mapping[str, str],
 ) -> tuple[Task | None, SessionWorkspace]:
     parent = resumed or await parent_of(worker, row)
-    return parent, await prepare_workspace(worker, row, parent, stack)
+    return parent, await prepare_workspace(worker, row, parent, stack, env)
 
 
 async def _refresh_skills(worker: SessionParts, adapter: ProviderAdapter) -> None:
@@ -255,22 +273,21 @@ async def _open_guest(
     return guest
 
 
-def _session_env(
-    worker: SessionParts,
-    adapter: ProviderAdapter,
-    task: RunningTask,
-    credentials: list[Selection],
-    guest: Guest,
-) -> dict[str, str]:
-    spec = adapter_spec(adapter)
+def _session_env(worker: SessionParts, inputs: _SessionInputs, task: RunningTask) -> dict[str, str]:
+    credentials, profile = inputs.credentials, inputs.profile
+    spec = adapter_spec(inputs.adapter)
     all_credentials = [each.credentials for each in worker.harness.all_specs]
     env = harness_env(
-        session_env(spec.credentials, worker.environment.values(), credentials, all_credentials),
+        session_env(spec.credentials, profile.env, credentials, all_credentials),
         tracing_switches=spec.tracing_variables,
     )
-    needed = (*needed_variables(adapter, env), *(used.key_type for used in credentials))
+    needed = (
+        *needed_variables(inputs.adapter, env),
+        *(used.key_type for used in credentials),
+        *profile.profile.variables,
+    )
     return {
-        **guest.environment(env, needed),
+        **inputs.guest.environment(env, needed),
         **identity(env),
         "MCP_BASE_URL": worker.settings.api_url,
         "AGENT_ID": worker.agent_id,
@@ -290,13 +307,16 @@ def log_file(worker: SessionParts, task: RunningTask, session_uuid: str) -> Path
     )
 
 
-def begin_journal(worker: SessionParts, config: ProviderSessionConfig, task: RunningTask) -> int:
+def begin_journal(
+    worker: SessionParts, config: ProviderSessionConfig, task: RunningTask, profile: SessionProfile
+) -> int:
     """Write the journal's first record, which is not uploaded; return its size."""
     fields = {
         "sessionId": config.session_uuid,
         "iteration": config.iteration,
         "timestamp": wire_time(worker.clock.now()),
         "harness": worker.harness.name,
+        HARNESS_PROFILE_KEY: str(profile.profile.name),
         "trigger": task.trigger_type,
         "taskId": task.task_id,
         "yolo": bool(worker.settings.yolo),

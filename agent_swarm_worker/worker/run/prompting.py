@@ -58,8 +58,12 @@ async def compose_prompts(
     workspace: SessionWorkspace,
     mcp_servers: Sequence[str],
     setup_failure: str = "",
+    appended: str = "",
 ) -> ProviderSessionConfig:
-    """Return the config with both prompts; their parts are fetched at once."""
+    """Return the config with both prompts; their parts are fetched at once.
+
+    `appended` is the harness profile's end of the prompt.
+    """
     build = worker.renderer.build()
     can = adapter_spec(adapter).capabilities
     harness = PromptHarness(
@@ -89,10 +93,12 @@ async def compose_prompts(
     full_prompt = await _with_skill(
         worker, adapter, compose(body, harness, preamble=summary, **parts)
     )
+    full_prompt = join(full_prompt, appended) if appended else full_prompt
     if config.resume_session_id is None:
         return replace(config, prompt=full_prompt, system_prompt=system)
     # A resumed session knows the summary; a fresh one, if it is gone, gets the full prompt.
     prompt = await _with_skill(worker, adapter, compose(body, harness, **parts))
+    prompt = join(prompt, appended) if appended else prompt
     return replace(config, prompt=prompt, fresh_prompt=full_prompt, system_prompt=system)
 
 
@@ -157,7 +163,7 @@ async def _with_skill(worker: SessionParts, adapter: ProviderAdapter, prompt: st
     ):
         return prompt
     places = (
-        *command_folders(spec, worker.environment.values(), settings.home),
+        *command_folders(spec, worker.harness_env(), settings.home),
         settings.home / ".agents" / "skills",
         shipped_texts("skills"),
     )
@@ -211,16 +217,18 @@ class SessionWorkspace:
 
 
 async def prepare_workspace(
-    worker: SessionParts, row: Task | None, parent: Task | None, stack: AsyncExitStack
+    worker: SessionParts,
+    row: Task | None,
+    parent: Task | None,
+    stack: AsyncExitStack,
+    env: Mapping[str, str],
 ) -> SessionWorkspace:
     """Prepare the clone of the task's repository, if any, and choose the working directory.
 
-    Closing `stack` releases the clone.
+    `env` has the rules for it; closing `stack` releases the clone.
     """
     repository: RepoContext | None = None
-    rules = await to_thread.run_sync(
-        rules_for, worker.environment.values(), row.vcs_repo if row else None
-    )
+    rules = await to_thread.run_sync(rules_for, env, row.vcs_repo if row else None)
     if row is not None and row.vcs_repo:
         request = RepositoryRequest(
             vcs_repo=row.vcs_repo,

@@ -44,9 +44,13 @@ MAX_LIMIT = timedelta(days=7)
 
 
 async def select_credentials_for(
-    worker: SessionParts, adapter: ProviderAdapter, row: Task | None, model: str
+    worker: SessionParts,
+    adapter: ProviderAdapter,
+    row: Task | None,
+    model: str,
+    env: Mapping[str, str],
 ) -> list[Selection]:
-    """Choose the session's credentials and report the use of the first.
+    """Choose the session's credentials from `env` and report the use of the first.
 
     Raises:
         CredentialUnusable: there are logins, and none of them can be used.
@@ -63,11 +67,11 @@ async def select_credentials_for(
     credentials = spec.credentials
     if credentials.login:
         hook: LoginHook = part_of(spec, credentials.login)()
-        chosen = await hook.select(login_services(worker, adapter.name, available))
+        chosen = await hook.select(login_services(worker, adapter.name, available, env))
     else:
         chosen = await select_credentials(
             variables_for(credentials, model),
-            worker.environment.values(),
+            env,
             available,
             is_pooled=credentials.is_pooled,
         )
@@ -97,7 +101,9 @@ async def usable_login(worker: Core, spec: HarnessSpec, variable: str) -> Select
     hook: LoginHook = part_of(spec, spec.credentials.login)()
     available = worker.client.keys.available
     try:
-        chosen = await hook.select(login_services(worker, spec.name, available))
+        chosen = await hook.select(
+            login_services(worker, spec.name, available, worker.harness_env())
+        )
     except CredentialUnusable:
         return None
     now = worker.clock.now()
@@ -120,11 +126,13 @@ def queue_credential_report(
     worker.outbox.put(WORKER_LANE, kind, {"key": key, **more})
 
 
-def login_services(worker: Core, harness: str, available: AvailableKeys) -> LoginServices:
+def login_services(
+    worker: Core, harness: str, available: AvailableKeys, env: Mapping[str, str]
+) -> LoginServices:
     """Return the parts of the worker that a login hook may use."""
     return LoginServices(
         harness=harness,
-        env=worker.environment.values(),
+        env=env,
         available=available,
         config=worker.client.config,
         refresh_locks=worker.client.refresh_locks,

@@ -150,7 +150,7 @@ def makes_summaries(worker: Core) -> bool:
 
 def services_for(worker: Core) -> list[tuple[HarnessSpec, Service]]:
     """Return what a summary can be made with, in the order of docs/api.md 15.5."""
-    env = worker.environment.values()
+    env = worker.harness_env()
     found: dict[str, tuple[HarnessSpec, Service]] = {}
     for spec in worker.harness.all_specs:
         own = with_lent_login(spec, env)

@@ -152,7 +152,12 @@ async def _run_prepared(
     reporter.received = watchdog.received
     session = await setup.adapter.create_session(replace(setup.config, sink=reporter))
     begin(session)
-    log.info(Event.TASK_STARTED, harness=setup.adapter.name, cwd=str(setup.config.cwd))
+    log.info(
+        Event.TASK_STARTED,
+        harness=setup.adapter.name,
+        profile=str(setup.profile.profile.name),
+        cwd=str(setup.config.cwd),
+    )
     return await _drive(worker, task, setup, session, reporter=reporter, watchdog=watchdog, log=log)
 
 

@@ -1,0 +1,1 @@
+"""Harness profiles: how a harness runs, by name, in files of the operator."""

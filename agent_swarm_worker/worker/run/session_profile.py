@@ -1,0 +1,220 @@
+"""Chooses the harness profile of a session, and starts from its catalogue the servers it names.
+
+The worker's own profile counts unless a tag of the task chooses another: docs/harness-profiles.md.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from anyio import to_thread
+
+from agent_swarm_worker.contract import McpServer
+from agent_swarm_worker.errors import BadSetting
+from agent_swarm_worker.guards.scrubbing.secret_names import is_secret_name
+from agent_swarm_worker.harness_profiles.names import CHOICES, parse_name
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.providers.registry import spec_of
+from agent_swarm_worker.settings import named
+from agent_swarm_worker.worker.run.launch_files import MIN_SECRET_CHARS, SessionMcpServers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from agent_swarm_worker.api.wire.tasks import Task
+    from agent_swarm_worker.contract import Guest, ProviderAdapter, Redactor
+    from agent_swarm_worker.harness_profiles.model import CatalogueServer
+    from agent_swarm_worker.harness_profiles.names import HarnessProfile, ProfileName
+    from agent_swarm_worker.harness_profiles.profiles import ProfileStore
+    from agent_swarm_worker.logs import Log
+    from agent_swarm_worker.worker.boot.parts import SessionParts
+
+TAG = "profile"
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionProfile:
+    """The harness profile of one session."""
+
+    profile: HarnessProfile
+    env: Mapping[str, str]
+    """The environment in force with the profile's variables, before any is withheld."""
+    servers: Mapping[str, CatalogueServer]
+    """Those of the catalogue that the profile names."""
+    notes: tuple[str, ...] = ()
+    """What was ignored, for the session's log."""
+
+
+async def session_profile(
+    worker: SessionParts, adapter: ProviderAdapter, row: Task | None, log: Log
+) -> SessionProfile:
+    """Read the files again, and return the harness profile of a session.
+
+    Raises:
+        ConfigError: the task chose one that it may have, and that cannot be used.
+    """
+    store = worker.harness.profiles
+    own = await to_thread.run_sync(store.own, adapter.name)
+    if adapter is worker.harness.adapter:
+        worker.harness.profile = own
+    chosen, notes = task_choice(row.tags if row else (), store, own.name)
+    for note in notes:
+        log.warning(Event.HARNESS_PROFILE, why=note)
+    profile = own if chosen is None else _limited(store, chosen, own)
+    worker.scrubber.add_env(profile.variables)
+    catalogue = store.current.servers
+    return SessionProfile(
+        profile=profile,
+        env={**worker.environment.values(), **profile.variables},
+        servers={name: catalogue[name] for name in profile.mcp},
+        notes=tuple(notes),
+    )
+
+
+def task_choice(
+    tags: Iterable[str], store: ProfileStore, own: ProfileName
+) -> tuple[ProfileName | None, list[str]]:
+    """Return the harness profile that the last allowed tag names, and notes on ignored tags.
+
+    A name without a colon is a variant of the worker's own harness.
+    """
+    allowed = {parse_name(text, harness=own.harness) for text in store.settings.task_choices}
+    chosen: ProfileName | None = None
+    notes: list[str] = []
+    for tag in tags:
+        key, _, text = tag.partition(":")
+        if key.strip().lower() != TAG or not text.strip():
+            continue
+        try:
+            name = parse_name(text, harness=own.harness)
+        except ValueError:
+            name = None
+        if name is not None and (name in allowed or name == own):
+            chosen = None if name == own else name
+        else:
+            notes.append(f"The tag {tag[:100]!r} was ignored: {CHOICES} does not name this profile")
+    return chosen, notes
+
+
+def _limited(store: ProfileStore, chosen: ProfileName, own: HarnessProfile) -> HarnessProfile:
+    """Return the chosen profile, with the stricter permissions of it and the worker's own.
+
+    Raises:
+        BadSetting: it is of another harness or does not exist, or the two cannot be compared.
+    """
+    if chosen.harness != own.name.harness:
+        why = f"this worker runs {own.name.harness}"
+        raise BadSetting(CHOICES, str(chosen), why)
+    try:
+        profile = store.current.resolve(store.current.find(str(chosen)))
+    except ValueError as error:
+        raise BadSetting(CHOICES, str(chosen), str(error)) from None
+    permissions = stricter(own.permissions, profile.permissions)
+    if permissions is None:
+        why = f"its permissions and those of {own.name} cannot be compared"
+        raise BadSetting(CHOICES, str(chosen), why)
+    return replace(profile, permissions=permissions)
+
+
+def stricter(
+    own: Mapping[str, Any] | None, chosen: Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
+    """Return the stricter of two permission settings; ``None`` if they cannot be compared.
+
+    Everything is stricter than ``bypass``, ``rules`` than ``ask`` with the same rules, and
+    ``read-only`` than ``ask`` whose rules only allow.
+    """
+    first, second = own or {}, chosen or {}
+    policies = (first.get("policy", "bypass"), second.get("policy", "bypass"))
+    if policies[0] == "bypass" or first == second:
+        return second
+    if policies[1] == "bypass":
+        return first
+    if set(policies) == {"read-only", "ask"}:
+        asks = first if policies[0] == "ask" else second
+        if all(rule.get("effect") == "allow" for rule in asks.get("rules", ())):
+            return second if asks is first else first
+    if policies[0] == policies[1] == "read-only" or first.get("rules") == second.get("rules"):
+        if "read-only" in policies and policies[0] != policies[1]:
+            return None
+        return first if policies[0] == "rules" else second
+    return None
+
+
+# --- the catalogue of tool servers
+async def catalogue_servers(
+    chosen: SessionProfile, tools: SessionMcpServers, guest: Guest, *, redactor: Redactor, log: Log
+) -> SessionMcpServers:
+    """Return the servers of a session with those that its harness profile names.
+
+    One of the same name replaces an installed one. One that lacks something is left out.
+
+    Raises:
+        BadSetting: one lacks something, and is required.
+    """
+    servers, names = list(tools.servers), list(tools.installed)
+    has_machine = spec_of(chosen.profile.name.harness).capabilities.has_local_environment
+    for name, entry in chosen.servers.items():
+        missing = await _missing(entry, chosen.env, guest) if has_machine else "this machine"
+        if missing:
+            if entry.required:
+                raise BadSetting(f"mcp.{name}", str(chosen.profile.name), f"it needs {missing}")
+            log.warning(Event.MCP_CONFIG, server=name, why=f"left out: it needs {missing}")
+            continue
+        if any(server.name == name for server in servers):
+            log.warning(Event.MCP_CONFIG, server=name, why="that of the catalogue replaces it")
+        servers = [server for server in servers if server.name != name]
+        servers.append(_server(name, entry, chosen.env, redactor))
+        names = [*dict.fromkeys((*names, name))]
+    return SessionMcpServers(tuple(servers), tuple(names))
+
+
+async def _missing(entry: CatalogueServer, env: Mapping[str, str], guest: Guest) -> str:
+    values = (entry.url or "", *entry.args, *entry.env.values(), *entry.headers.values())
+    named = [name for value in values for name in _VARIABLE.findall(value)]
+    variables = dict.fromkeys((*entry.needs.variables, *named))
+    absent = [f"the variable {name}" for name in variables if not named(env, name).strip()]
+    programs = [*shlex.split(entry.command or "")[:1], *entry.needs.programs]
+    absent += [
+        f"the program {program}"
+        for program in dict.fromkeys(programs)
+        if await guest.files.which(program, env) is None
+    ]
+    return " and ".join(absent)
+
+
+def _server(
+    name: str, entry: CatalogueServer, env: Mapping[str, str], redactor: Redactor
+) -> McpServer:
+    def filled(texts: Mapping[str, str]) -> dict[str, str]:
+        return {key: _filled(text, env, redactor, name=key) for key, text in texts.items()}
+
+    command, *args = shlex.split(entry.command) if entry.command else [""]
+    return McpServer(
+        name=name,
+        transport="stdio" if entry.command else entry.transport,
+        url=_filled(entry.url or "", env, redactor),
+        headers=filled(entry.headers),
+        command=command,
+        args=tuple(_all_filled([*args, *entry.args], env, redactor)),
+        env=filled(entry.env),
+    )
+
+
+def _all_filled(texts: Sequence[str], env: Mapping[str, str], redactor: Redactor) -> list[str]:
+    return [_filled(text, env, redactor) for text in texts]
+
+
+def _filled(text: str, env: Mapping[str, str], redactor: Redactor, *, name: str = "") -> str:
+    """Put variables into a text; secret ones, and the value of a header, are registered."""
+    for variable in _VARIABLE.findall(text):
+        if is_secret_name(variable):
+            redactor.add(variable, named(env, variable))
+    value = _VARIABLE.sub(lambda match: named(env, match[1]), text)
+    if name and (is_secret_name(name) or len(value) >= MIN_SECRET_CHARS):
+        redactor.add(name, value.removeprefix("Bearer "))
+    return value
