@@ -175,8 +175,8 @@ async def catalogue_servers(
 
 async def _missing(entry: CatalogueServer, env: Mapping[str, str], guest: Guest) -> str:
     values = (entry.url or "", *entry.args, *entry.env.values(), *entry.headers.values())
-    named = [name for value in values for name in _VARIABLE.findall(value)]
-    variables = dict.fromkeys((*entry.needs.variables, *named))
+    used = [name for value in values for name in _VARIABLE.findall(value)]
+    variables = dict.fromkeys((*entry.needs.variables, *used))
     absent = [f"the variable {name}" for name in variables if not named(env, name).strip()]
     programs = [*shlex.split(entry.command or "")[:1], *entry.needs.programs]
     absent += [
