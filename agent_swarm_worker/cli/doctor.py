@@ -24,11 +24,12 @@ from agent_swarm_worker.errors import (
     SwarmWorkerError,
     Unauthorized,
 )
+from agent_swarm_worker.harness_profiles.names import HarnessProfileSettings
 from agent_swarm_worker.providers.registry import spec_of, supported_providers
 from agent_swarm_worker.settings import process_env
 from agent_swarm_worker.state.directory import StateDir
 from agent_swarm_worker.worker.boot.environment import checked_settings
-from agent_swarm_worker.worker.boot.harness import harness_name
+from agent_swarm_worker.worker.boot.harness import harness_name, profile_of
 
 if TYPE_CHECKING:
     import argparse
@@ -84,12 +85,27 @@ async def _examine(env: Mapping[str, str]) -> list[Finding]:
     except SwarmWorkerError as error:
         return [*findings, Finding("settings", "fail", str(error), "mend this variable")]
     findings.append(Finding("settings", "ok", "every variable that is set can be used"))
+    findings += _profile(env)
     findings.append(await _harness(env))
     findings += await _api(settings)
     findings += _state(settings)
     findings += _log_dir(settings)
     findings += _programs()
     return findings
+
+
+def _profile(env: Mapping[str, str]) -> Iterator[Finding]:
+    """Check the harness profile of the worker, if there is a choice."""
+    chosen = HarnessProfileSettings.load(env)
+    if not chosen.profile and not chosen.file:
+        return
+    try:
+        profile = profile_of(harness_name(env), env)
+    except ConfigError as error:
+        advice = error.advice or "mend this variable"
+        yield Finding("harness profile", "fail", str(error), advice)
+    else:
+        yield Finding("harness profile", "ok", str(profile.name))
 
 
 async def _harness(env: Mapping[str, str]) -> Finding:

@@ -5,6 +5,7 @@ With ``schema`` it prints the options of one harness as JSON Schema.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -12,11 +13,13 @@ import anyio
 from agent_swarm_worker import logs
 from agent_swarm_worker.cli.output import print_json, print_table
 from agent_swarm_worker.errors import (
+    ConfigError,
     SwarmWorkerError,
     UnknownProvider,
     UnusableProvider,
     UsageError,
 )
+from agent_swarm_worker.harness_profiles.names import HarnessProfile, ProfileName
 from agent_swarm_worker.providers.registry import (
     adapter_spec,
     create_provider,
@@ -29,6 +32,7 @@ from agent_swarm_worker.settings import HarnessOptions, process_env
 from agent_swarm_worker.settings.schema import json_schema
 from agent_swarm_worker.worker.boot.availability import find_program
 from agent_swarm_worker.worker.boot.environment import check_harness, make_sandbox, with_lent_login
+from agent_swarm_worker.worker.boot.harness import profile_of
 
 if TYPE_CHECKING:
     import argparse
@@ -81,6 +85,7 @@ async def missing_requirement(name: str, env: Mapping[str, str]) -> SwarmWorkerE
     """Return why no session of this harness could start with `env`; ``None`` if one could."""
     try:
         adapter = create_provider(name)
+        env = {**env, **profile_of(name, env).variables}
         await check_harness(make_sandbox(), adapter, with_lent_login(adapter_spec(adapter), env))
     except SwarmWorkerError as error:
         return error
@@ -94,7 +99,10 @@ async def _describe_all(env: Mapping[str, str]) -> list[dict[str, str | bool]]:
 
     async def describe(name: str) -> None:
         missing = await missing_requirement(name, env)
-        found = await find_program(name, env, make_sandbox())
+        profile = HarnessProfile(name=ProfileName(name))
+        with suppress(ConfigError):  # `missing` says it
+            profile = profile_of(name, env)
+        found = await find_program(name, {**env, **profile.variables}, make_sandbox())
         rows[name] = {
             "name": name,
             "ready": missing is None,
@@ -104,6 +112,7 @@ async def _describe_all(env: Mapping[str, str]) -> list[dict[str, str | bool]]:
             "version": found.version,
             "reason": found.reason,
             "todo": found.todo,
+            "harness_profile": str(profile.name),
         }
 
     async with anyio.create_task_group() as group:

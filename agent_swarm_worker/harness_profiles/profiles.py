@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.errors import BadHarnessProfiles, BadSetting, ConfigError
@@ -23,11 +23,13 @@ from agent_swarm_worker.harness_profiles.model import (
     problems_of,
 )
 from agent_swarm_worker.harness_profiles.names import (
+    CHOICES,
     DEFAULT,
     VARIABLE,
     HarnessProfile,
     HarnessProfileSettings,
     ProfileName,
+    check_choice,
     chosen_name,
     folded,
     harness_of,
@@ -38,7 +40,7 @@ from agent_swarm_worker.harness_profiles.names import (
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER
 from agent_swarm_worker.providers.registry import installed_options, spec_of, supported_providers
-from agent_swarm_worker.settings import HarnessOptions
+from agent_swarm_worker.settings import HarnessOptions, named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -275,11 +277,6 @@ class ProfileStore:
         return found
 
 
-def option_names(harness: str) -> list[str]:
-    """Return the options of a harness."""
-    return option_fields(_options_of(harness))
-
-
 def _options_of(harness: str) -> type[HarnessOptions]:
     return installed_options().get(harness, HarnessOptions)
 
@@ -311,3 +308,68 @@ def _extended(node: Node, name: ProfileName) -> Node:
     if node.is_table:
         value = {key: _extended(one, name) for key, one in value.items()}
     return Node(value, replace(node.source, extends=node.source.extends or str(name)))
+
+
+# --- for people
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One value of a harness profile, and where it comes from."""
+
+    key: str
+    value: Any
+    source: str
+    variable: str = ""
+    """The variable that holds it, if one does."""
+
+
+def settings_of(
+    profiles: HarnessProfiles, name: ProfileName, env: Mapping[str, str]
+) -> Iterator[Setting]:
+    """Yield every value of a harness profile: of the files, else of `env`, else the default."""
+    tree, options = profiles.tree(name), _options_of(name.harness)
+    given, profile = dict(tree.leaves()), profiles.resolve(name)
+    command = _command(name.harness, given["command"].value if "command" in given else None)
+    variables = {f"options.{field}": options.variables()[field] for field in option_fields(options)}
+    variables |= {key: (variable,) for key, variable in _VARIABLES.items()}
+    variables |= {key: (key.removeprefix("env."),) for key in given if key.startswith("env.")}
+    parts = ("model", "effort", "command", "args", "append_prompt", "setup", "cleanup", "sandbox")
+    own = [key for key in given if key not in {*parts, *variables}]
+    for key in (*parts, *[one for one in variables if one not in parts], *own):
+        names = variables.get(key, ())
+        laid = next((one for one in names if one in profile.variables), "")
+        used = next((one for one in names if named(env, one).strip()), "")
+        if laid in command:
+            yield Setting(key, command[laid], "command of this profile", laid)
+        elif key in given:
+            node = given[key]
+            yield Setting(key, node.value, str(node.source), names[0] if names else "")
+        elif laid:
+            yield Setting(key, profile.variables[laid], f"env.{laid} of this profile", laid)
+        elif used:
+            yield Setting(key, named(env, used), f"environment: {used}", used)
+        else:
+            field = options.model_fields.get(key.removeprefix("options."))
+            default = field.default if field and key.startswith("options.") else None
+            yield Setting(key, profile.sandbox if key == "sandbox" else default, "default")
+    for server in profile.mcp:
+        entry = profiles.servers[server]
+        value = " ".join([entry.command or entry.url or "", *entry.args])
+        yield Setting(f"mcp.{server}", value, str(profiles.server_sources[server]))
+
+
+def check_names(profiles: HarnessProfiles, env: Mapping[str, str]) -> list[str]:
+    """Return what is wrong with the names of harness profiles in `env`."""
+    problems: list[str] = []
+    try:
+        check_choice(env)
+    except BadSetting as error:
+        return [str(error)]
+    settings, chosen = HarnessProfileSettings.load(env), chosen_name(env)
+    wanted = [(VARIABLE, settings.profile)] if chosen else []
+    wanted += [(CHOICES, text) for text in settings.task_choices if chosen or ":" in text]
+    for variable, text in wanted:
+        try:
+            profiles.find(text, harness=chosen.harness if chosen and variable == CHOICES else "")
+        except ValueError as error:
+            problems.append(str(BadSetting(variable, text, str(error))))
+    return problems

@@ -372,3 +372,23 @@ def test_a_schema_of_nothing(
 ):
     assert main(["providers", *arguments]) == code
     assert said in capsys.readouterr().err
+
+
+def test_the_harness_profile(good: dict[str, str], tmp_path: Path, capsys: Capture):
+    assert "harness profile" not in findings(capsys, 0)
+    path = tmp_path / "profiles.toml"
+    path.write_text("[subprocess.x]\ncommand = 'no-such-program'\n[claude.y]")
+    good |= {"SWARM_HARNESS_PROFILES": str(path), "HARNESS_PROFILE": "subprocess:x"}
+    del good["HARNESS_PROVIDER"]
+    found = findings(capsys, 1)
+    assert found["harness profile"]["detail"] == "subprocess:x"
+    assert "no-such-program" in found["harness"]["detail"]
+    assert main(["providers", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["subprocess"]["harness_profile"] == "subprocess:x"
+    assert "no-such-program" in rows["subprocess"]["why"]
+    assert rows["claude"]["harness_profile"] == "claude:default"
+    path.write_text("[subprocess.x]\nmodel = 1")
+    found = findings(capsys, 1)
+    assert found["harness profile"]["state"] == "fail"
+    assert "subprocess.x.model: expected text" in found["harness profile"]["detail"]

@@ -151,9 +151,8 @@ async def test_a_task_chooses_among_the_operators_choices(tmp_path: Path) -> Non
 
 
 async def test_without_choices_no_tag_counts(tmp_path: Path) -> None:
-    async with swarm_rig(tmp_path) as rig:
-        async with running_worker(rig, environment(rig, CHOICES)):
-            row, seen = await ended(rig, tags=["profile:fast"])
+    async with swarm_rig(tmp_path) as rig, running_worker(rig, environment(rig, CHOICES)):
+        row, seen = await ended(rig, tags=["profile:fast"])
     assert (row["status"], seen["env"]["MARK"]) == ("completed", "default")
 
 
@@ -229,9 +228,8 @@ async def test_servers_of_the_catalogue_join_a_session(tmp_path: Path) -> None:
 
 async def test_a_required_server_that_lacks_something_fails_the_task(tmp_path: Path) -> None:
     text = '[subprocess.default]\nmcp=["x"]\n[mcp.x]\nurl = "u${TOKEN_X}"\nrequired = true'
-    async with swarm_rig(tmp_path) as rig:
-        async with running_worker(rig, environment(rig, text)):
-            row, seen = await ended(rig)
+    async with swarm_rig(tmp_path) as rig, running_worker(rig, environment(rig, text)):
+        row, seen = await ended(rig)
     assert (row["status"], seen) == ("failed", {})
     assert "it needs the variable TOKEN_X" in row["failureReason"]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agent_swarm_worker.api.wire.harness_names import SESSION_NAMES
 from agent_swarm_worker.errors import BadSetting, ConfigError, SwarmWorkerError
 from agent_swarm_worker.harness_profiles.names import (
+    VARIABLE,
     HarnessProfile,
     HarnessProfileSettings,
     ProfileName,
@@ -124,6 +125,26 @@ class Harness:
         self.adapter = adapter
         self.profile = self.profiles.own(adapter.name, again=False)
         return True
+
+
+def profile_of(harness: str, env: Mapping[str, str]) -> HarnessProfile:
+    """Return the profile that a worker with `env` has if it runs this harness.
+
+    Raises:
+        ConfigError: the files, or the choice, cannot be used.
+    """
+    settings, chosen = HarnessProfileSettings.load(env), chosen_name(env)
+    if not settings.file and (chosen is None or chosen.harness != harness):
+        return HarnessProfile(name=ProfileName(harness))
+    # Deferred import: as in `Harness.profiles`.
+    from agent_swarm_worker.harness_profiles.profiles import HarnessProfiles  # noqa: PLC0415
+
+    profiles = HarnessProfiles.load(settings.file)
+    name = chosen if chosen and chosen.harness == harness else ProfileName(harness)
+    try:
+        return profiles.resolve(profiles.find(str(name)) if name == chosen else name)
+    except ValueError as error:
+        raise BadSetting(VARIABLE, str(name), str(error)) from None
 
 
 def wire_name(adapter: ProviderAdapter) -> str:
