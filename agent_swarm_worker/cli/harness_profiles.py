@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker import logs
 from agent_swarm_worker.cli.output import print_json, print_line, print_table
-from agent_swarm_worker.errors import EXIT_CONFIG, ConfigError, UsageError
+from agent_swarm_worker.errors import EXIT_CONFIG, BadHarnessProfiles, UsageError
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.guards.scrubbing.secret_names import is_secret_name
 from agent_swarm_worker.harness_profiles.names import (
@@ -28,7 +28,7 @@ from agent_swarm_worker.worker.boot.harness import harness_name
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 ACTIONS = ("list", "explain", "validate")
 HIDDEN = "(secret)"
@@ -138,20 +138,22 @@ class _Hider:
 
 def _validate(env: Mapping[str, str], of: str | None, *, as_json: bool) -> int:
     path = Path(of) if of else HarnessProfileSettings.load(env).file
-    problems: list[str] = []
+    problems: Sequence[str] = ()
+    count = 0
     try:
         profiles = HarnessProfiles.load(path)
-    except ConfigError as error:
-        problems += getattr(error, "problems", (str(error),))
+    except BadHarnessProfiles as error:
+        problems = error.problems
     else:
-        problems += check_names(profiles, env) if not of else []
+        count = len(profiles.names())
+        problems = () if of else check_names(profiles, env)
     if as_json:
         print_json({"file": str(path) if path else None, "problems": problems})
     for line in () if as_json else problems:
         print_line(line)
     if not problems and not as_json:
         what = path or "SWARM_HARNESS_PROFILES is not set; the shipped file"
-        print_line(f"{what}: {len(profiles.names())} harness profiles, no mistakes")
+        print_line(f"{what}: {count} harness profiles, no mistakes")
     return EXIT_CONFIG if problems else 0
 
 
