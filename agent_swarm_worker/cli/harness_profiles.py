@@ -78,7 +78,7 @@ def _list(profiles: HarnessProfiles, env: Mapping[str, str], *, as_json: bool) -
                 "used_by": used,
                 "model": tree["model"].value if "model" in tree else None,
                 "effort": tree["effort"].value if "effort" in tree else None,
-                "permissions": (profile.permissions or {}).get("policy"),
+                "permissions": profile.permissions and profile.permissions.policy,
                 "sandbox": profile.sandbox,
                 "mcp": list(profile.mcp),
                 "tools": list(profile.tools),

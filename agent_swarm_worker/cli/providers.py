@@ -85,8 +85,9 @@ async def missing_requirement(name: str, env: Mapping[str, str]) -> SwarmWorkerE
     """Return why no session of this harness could start with `env`; ``None`` if one could."""
     try:
         adapter = create_provider(name)
-        env = {**env, **profile_of(name, env).variables}
-        await check_harness(make_sandbox(), adapter, with_lent_login(adapter_spec(adapter), env))
+        profile = profile_of(name, env)
+        env = with_lent_login(adapter_spec(adapter), {**env, **profile.variables})
+        await check_harness(make_sandbox(), adapter, env, profile.permissions)
     except SwarmWorkerError as error:
         return error
     except Exception as error:  # an adapter with a bug is not usable either

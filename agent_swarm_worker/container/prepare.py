@@ -225,10 +225,11 @@ class Preparation:
     def _check_program(self) -> None:
         values = self._in_force()
         harness = Harness(values, log=self._log)
-        adapter, values = harness.adapter, {**values, **harness.profile.variables}
+        adapter, permissions = harness.adapter, harness.profile.permissions
+        values = {**values, **harness.profile.variables}
         with contextlib.suppress(CredentialsMissing):
             try:
-                anyio.run(check_harness, make_sandbox(), adapter, values)
+                anyio.run(check_harness, make_sandbox(), adapter, values, permissions)
             except BinaryMissing as error:
                 path = values.get("PATH", "")
                 raise ContainerError(

@@ -6,6 +6,7 @@ No message has a value in it: there may be secrets among them.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args, get_origin
 
@@ -20,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from agent_swarm_worker.guards.permissions.policy import PermissionSettings  # noqa: TC001 - pydantic reads it
 from agent_swarm_worker.harness_profiles.files import Path_, kind_of
 from agent_swarm_worker.harness_profiles.names import nearest
 from agent_swarm_worker.settings import EFFORTS
@@ -38,10 +40,11 @@ OF_THE_WORKER = frozenset(
         *("AGENT_ID", "AGENT_SWARM_AGENT_ID", "AGENT_SWARM_KEEPER", "AGENT_SWARM_SESSION"),
         *("AGENT_SWARM_TASK_ID", "HARNESS_PROFILE", "HARNESS_PROFILE_TASK_CHOICES"),
         *("HARNESS_PROVIDER", "MCP_BASE_URL", "SWARM_HARNESS_PROFILES"),
+        *("SWARM_APPROVAL_TIMEOUT_S", "SWARM_PERMISSIONS", "SWARM_PERMISSION_RULES"),
         "SWARM_RUNTIME_INSTANCE_ID",
     }
 )
-"""Variables that the worker sets for each session, or by which it chooses the profile."""
+"""Variables that the worker sets for each session, or that say how it is run."""
 Problem: TypeAlias = tuple[Path_, str]
 """Where in a table something is wrong, and how."""
 
@@ -58,7 +61,7 @@ def _variable_name(value: str) -> str:
         msg = "no name of a variable"
         raise ValueError(msg)
     if value.upper() in OF_THE_WORKER:
-        msg = f"the worker sets {value} itself"
+        msg = f"{value} is the worker's own"
         raise ValueError(msg)
     return value
 
@@ -100,7 +103,7 @@ class Variant(BaseModel):
     args: list[Text] = []
     append_prompt: str = ""
     env: Environment = {}
-    permissions: dict[str, Any] | None = None
+    permissions: PermissionSettings | None = None
     sandbox: Sandbox = "local"
     setup: Text | None = None
     cleanup: Text | None = None
@@ -154,10 +157,12 @@ def problems_of(model: type[BaseModel], value: Any) -> Iterator[Problem]:
         model.model_validate(value)
     except ValidationError as error:
         for found in error.errors(include_url=False):
-            path = tuple(step for step in found["loc"] if step != "[key]")
+            path = tuple(step for step in found["loc"] if not _OF_A_TYPE.match(str(step)))
             yield path, _why(model, found)
 
 
+_OF_A_TYPE = re.compile(r"\[key\]|(?:tuple|constrained|literal|function)[\[-]")
+"""Steps of a place that name no key but a type."""
 _EXPECTED = {
     "string_type": "text",
     "list_type": "a list",
@@ -187,10 +192,15 @@ def _why(model: type[BaseModel], error: Mapping[str, Any]) -> str:
 def _keys_at(model: type[BaseModel], path: Iterable[Any]) -> list[str]:
     for step in path:
         field = model.model_fields.get(str(step))
-        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
-        found = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        model = found[0] if found else model
+        model = next(_models_in(field.annotation), model) if field else model
     return sorted(model.model_fields)
+
+
+def _models_in(kind: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    for part in get_args(kind):
+        yield from _models_in(part)
 
 
 def _shown(value: Any) -> str:

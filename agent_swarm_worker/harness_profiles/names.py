@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path  # noqa: TC003 - pydantic reads it
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.providers.registry import DEFAULT_HARNESS, supported_providers
@@ -19,6 +19,8 @@ from agent_swarm_worker.settings.base import CommaList, Stripped  # noqa: TC001 
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from agent_swarm_worker.guards.permissions.policy import PermissionSettings
 
 DEFAULT = "default"
 VARIABLE = "HARNESS_PROFILE"
@@ -62,7 +64,7 @@ class HarnessProfile:
     the variables of ``env``."""
     args: tuple[str, ...] = ()
     append_prompt: str = ""
-    permissions: Mapping[str, Any] | None = None
+    permissions: PermissionSettings | None = None
     sandbox: str = "local"
     mcp: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()

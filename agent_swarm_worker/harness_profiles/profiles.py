@@ -57,6 +57,12 @@ _VARIABLES = {
     "cleanup": "SWARM_CLEANUP_COMMAND",
 }
 """Keys of a variant that are variables of the worker."""
+_PERMISSIONS = {
+    "permissions.policy": "SWARM_PERMISSIONS",
+    "permissions.rules": "SWARM_PERMISSION_RULES",
+    "permissions.approval_timeout_s": "SWARM_APPROVAL_TIMEOUT_S",
+}
+"""The variables that count for a variant without these keys."""
 
 
 class HarnessProfiles:
@@ -331,8 +337,10 @@ def settings_of(
     command = _command(name.harness, given["command"].value if "command" in given else None)
     variables = {f"options.{field}": options.variables()[field] for field in option_fields(options)}
     variables |= {key: (variable,) for key, variable in _VARIABLES.items()}
+    variables |= {key: (variable,) for key, variable in _PERMISSIONS.items()}
     variables |= {key: (key.removeprefix("env."),) for key in given if key.startswith("env.")}
     parts = ("model", "effort", "command", "args", "append_prompt", "setup", "cleanup", "sandbox")
+    parts += tuple(_PERMISSIONS)
     own = [key for key in given if key not in {*parts, *variables}]
     for key in (*parts, *[one for one in variables if one not in parts], *own):
         names = variables.get(key, ())

@@ -90,7 +90,8 @@ def respond(store: Store, request: Document, responses: Document, by: str | None
         resolvedAt=now,
         updatedAt=now,
     )
-    source = tasks.get(store, request["sourceTaskId"])
+    source_id = request.get("sourceTaskId")
+    source = tasks.get(store, source_id) if source_id else None
     if source is not None:
         tasks.create(
             store,

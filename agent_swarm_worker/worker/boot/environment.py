@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.credentials.vendor import LoginSettings, issuer_of
-from agent_swarm_worker.errors import BadSetting
+from agent_swarm_worker.errors import BadSetting, PermissionsUnsupported
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
+from agent_swarm_worker.guards.permissions.policy import PermissionOptions, operator_policy
 from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
 from agent_swarm_worker.guards.tokens import TokenizerSettings
 from agent_swarm_worker.harness_profiles.names import HarnessProfileSettings, check_choice
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import Guest, HarnessSpec, ProviderAdapter
     from agent_swarm_worker.credentials.hook import LoginHook
+    from agent_swarm_worker.guards.permissions.policy import PermissionSettings, Policy
     from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
     from agent_swarm_worker.sandboxes.port import Sandbox
     from agent_swarm_worker.settings import SettingsModel
@@ -51,6 +53,7 @@ CORE_MODELS: tuple[type[SettingsModel], ...] = (
     HarnessProfileSettings,
     LoginSettings,
     NetworkSettings,
+    PermissionOptions,
     SecretNameSettings,
     TokenizerSettings,
     WorkspaceSettings,
@@ -78,6 +81,8 @@ class Environment:
             [prefix for spec in known_specs() for prefix in spec.operator_prefixes],
         )
         self._settings = checked_settings(self._process)
+        self.permissions = operator_policy(self._process)
+        """Read once: an agent that changes the operator's file of rules changes nothing."""
         scrubber.add_env(self._process)
 
     @property
@@ -154,6 +159,7 @@ def checked_settings(env: Mapping[str, str]) -> Settings:
     # No row changes these, so they are checked once.
     issuer_of(env)
     check_choice(env)
+    operator_policy(env)
     rules_for(env, None)
     return settings
 
@@ -189,15 +195,33 @@ def make_sandbox(*, clock: Clock | None = None, log: Log | None = None) -> Sandb
     return LocalSandbox(clock=clock, log=log)
 
 
-async def check_harness(sandbox: Sandbox, adapter: ProviderAdapter, env: Mapping[str, str]) -> None:
+async def check_harness(
+    sandbox: Sandbox,
+    adapter: ProviderAdapter,
+    env: Mapping[str, str],
+    permissions: PermissionSettings | None = None,
+) -> None:
     """Check that a session of this harness could start in this sandbox.
+
+    `permissions` are those of a harness profile.
 
     Raises:
         ConfigError: a setting or a credential is missing or cannot be used.
+        PermissionsUnsupported: it cannot keep the operator's policy.
         ProviderError: its program is missing, or the sandbox cannot be used.
     """
+    policy = operator_policy(env).overridden(permissions)
+    if permissions is not None and policy.mode == "rules" and not policy.rules:
+        raise BadSetting("permissions", "rules", "it has no rules: everything would be denied")
+    require_permissions(adapter, policy)
     async with guest_for_checks(sandbox) as guest:
         await adapter.check(guest.environment(env, needed_variables(adapter, env)), guest)
+
+
+def require_permissions(adapter: ProviderAdapter, policy: Policy) -> None:
+    """Raise `PermissionsUnsupported` if a policy needs questions that the harness never asks."""
+    if policy.mode != "bypass" and adapter_spec(adapter).capabilities.permissions == "none":
+        raise PermissionsUnsupported(adapter.name, policy.mode)
 
 
 def with_lent_login(spec: HarnessSpec, env: Mapping[str, str]) -> Mapping[str, str]:

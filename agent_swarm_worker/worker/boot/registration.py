@@ -142,7 +142,8 @@ async def missing_credentials(worker: Core) -> tuple[str, ...]:
     adapter, env = worker.harness.adapter, worker.harness_env()
     spec = adapter_spec(adapter)
     try:
-        await check_harness(worker.sandbox, adapter, with_lent_login(spec, env))
+        permissions = worker.harness.profile.permissions
+        await check_harness(worker.sandbox, adapter, with_lent_login(spec, env), permissions)
     except CredentialsMissing as error:
         return error.missing
     return ()

@@ -32,6 +32,7 @@ from agent_swarm_worker.worker.run.launch_files import (
     session_mcp_servers,
 )
 from agent_swarm_worker.worker.run.model_choice import RequestedModel, choose_model
+from agent_swarm_worker.worker.run.permissions import session_permissions
 from agent_swarm_worker.worker.run.prompting import compose_prompts, prepare_workspace
 from agent_swarm_worker.worker.run.running_task import RESUMED
 from agent_swarm_worker.worker.run.session_commands import commands_around
@@ -205,6 +206,16 @@ def _config(
     worker: SessionParts, task: RunningTask, row: Task | None, inputs: _SessionInputs
 ) -> ProviderSessionConfig:
     settings, guest = worker.settings, inputs.guest
+    cwd = PurePath(guest.path(inputs.workspace.directory.path))
+    gate = session_permissions(
+        worker,
+        inputs.adapter,
+        guest=guest,
+        cwd=cwd,
+        redactor=inputs.redactor,
+        task_id=task.task_id,
+        override=inputs.profile.profile.permissions,
+    )
     return ProviderSessionConfig(
         prompt="",
         guest=guest,
@@ -216,7 +227,8 @@ def _config(
         session_uuid=task.session_uuid,
         api_url=settings.api_url,
         api_key=settings.api_key,
-        cwd=PurePath(guest.path(inputs.workspace.directory.path)),
+        cwd=cwd,
+        permissions=gate,
         log_file=log_file(worker, task, task.session_uuid),
         private_dir=PurePath(guest.path(inputs.private_dir)),
         env=_session_env(worker, inputs, task),
@@ -317,6 +329,7 @@ def begin_journal(
         "timestamp": wire_time(worker.clock.now()),
         "harness": worker.harness.name,
         HARNESS_PROFILE_KEY: str(profile.profile.name),
+        "permissions": config.permissions.mode if config.permissions else None,
         "trigger": task.trigger_type,
         "taskId": task.task_id,
         "yolo": bool(worker.settings.yolo),

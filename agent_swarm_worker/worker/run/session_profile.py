@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from anyio import to_thread
 
 from agent_swarm_worker.contract import McpServer
 from agent_swarm_worker.errors import BadSetting
+from agent_swarm_worker.guards.permissions.policy import PermissionSettings
 from agent_swarm_worker.guards.scrubbing.secret_names import is_secret_name
 from agent_swarm_worker.harness_profiles.names import CHOICES, parse_name
 from agent_swarm_worker.logs import Event
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.api.wire.tasks import Task
     from agent_swarm_worker.contract import Guest, ProviderAdapter, Redactor
+    from agent_swarm_worker.guards.permissions.policy import Policy
     from agent_swarm_worker.harness_profiles.model import CatalogueServer
     from agent_swarm_worker.harness_profiles.names import HarnessProfile, ProfileName
     from agent_swarm_worker.harness_profiles.profiles import ProfileStore
@@ -64,7 +66,7 @@ async def session_profile(
     chosen, notes = task_choice(row.tags if row else (), store, own.name)
     for note in notes:
         log.warning(Event.HARNESS_PROFILE, why=note)
-    profile = own if chosen is None else _limited(store, chosen, own)
+    profile = own if chosen is None else _limited(worker, store, chosen, own)
     worker.scrubber.add_env(profile.variables)
     catalogue = store.current.servers
     return SessionProfile(
@@ -100,7 +102,9 @@ def task_choice(
     return chosen, notes
 
 
-def _limited(store: ProfileStore, chosen: ProfileName, own: HarnessProfile) -> HarnessProfile:
+def _limited(
+    worker: SessionParts, store: ProfileStore, chosen: ProfileName, own: HarnessProfile
+) -> HarnessProfile:
     """Return the chosen profile, with the stricter permissions of it and the worker's own.
 
     Raises:
@@ -113,36 +117,37 @@ def _limited(store: ProfileStore, chosen: ProfileName, own: HarnessProfile) -> H
         profile = store.current.resolve(store.current.find(str(chosen)))
     except ValueError as error:
         raise BadSetting(CHOICES, str(chosen), str(error)) from None
-    permissions = stricter(own.permissions, profile.permissions)
-    if permissions is None:
+    base = worker.environment.permissions
+    policy = stricter(base.overridden(own.permissions), base.overridden(profile.permissions))
+    if policy is None:
         why = f"its permissions and those of {own.name} cannot be compared"
         raise BadSetting(CHOICES, str(chosen), why)
+    permissions = PermissionSettings(
+        policy=policy.mode, rules=policy.rules, approval_timeout_s=policy.approval_timeout_s
+    )
     return replace(profile, permissions=permissions)
 
 
-def stricter(
-    own: Mapping[str, Any] | None, chosen: Mapping[str, Any] | None
-) -> Mapping[str, Any] | None:
-    """Return the stricter of two permission settings; ``None`` if they cannot be compared.
+def stricter(own: Policy, chosen: Policy) -> Policy | None:
+    """Return the stricter of two permission policies; ``None`` if they cannot be compared.
 
     Everything is stricter than ``bypass``, ``rules`` than ``ask`` with the same rules, and
     ``read-only`` than ``ask`` whose rules only allow.
     """
-    first, second = own or {}, chosen or {}
-    policies = (first.get("policy", "bypass"), second.get("policy", "bypass"))
-    if policies[0] == "bypass" or first == second:
-        return second
-    if policies[1] == "bypass":
-        return first
-    if set(policies) == {"read-only", "ask"}:
-        asks = first if policies[0] == "ask" else second
-        if all(rule.get("effect") == "allow" for rule in asks.get("rules", ())):
-            return second if asks is first else first
-    if policies[0] == policies[1] == "read-only" or first.get("rules") == second.get("rules"):
-        if "read-only" in policies and policies[0] != policies[1]:
-            return None
-        return first if policies[0] == "rules" else second
-    return None
+    if own == chosen or own.mode == "bypass":
+        return chosen
+    if chosen.mode == "bypass" or own.mode == chosen.mode == "read-only":
+        return own
+    if "read-only" in (own.mode, chosen.mode):
+        reads, other = (own, chosen) if own.mode == "read-only" else (chosen, own)
+        only_allows = all(rule.effect == "allow" for rule in other.rules)
+        return reads if other.mode == "ask" and only_allows else None
+    if own.rules != chosen.rules:
+        return None
+    timeout_s = min(own.approval_timeout_s, chosen.approval_timeout_s)
+    return (own if own.mode == "rules" else chosen).model_copy(
+        update={"approval_timeout_s": timeout_s}
+    )
 
 
 # --- the catalogue of tool servers
