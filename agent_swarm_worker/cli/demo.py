@@ -22,6 +22,7 @@ from agent_swarm_worker.cli.providers import missing_requirement
 from agent_swarm_worker.cli.task import show_end
 from agent_swarm_worker.cli.view import View
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+from agent_swarm_worker.harness_profiles.names import HarnessProfileSettings
 from agent_swarm_worker.providers.registry import (
     DEFAULT_HARNESS,
     imported,
@@ -138,7 +139,11 @@ async def _keep(view: View, url: str, key: str) -> None:
 
 
 def _environment(directory: Path, url: str, key: str, harness: dict[str, str]) -> dict[str, str]:
-    models: tuple[type[SettingsModel], ...] = (Settings, *installed_options().values())
+    models: tuple[type[SettingsModel], ...] = (
+        Settings,
+        HarnessProfileSettings,
+        *installed_options().values(),
+    )
     other = {
         name
         for model in models

@@ -81,7 +81,7 @@ def _list(profiles: HarnessProfiles, env: Mapping[str, str], *, as_json: bool) -
                 "permissions": profile.permissions and profile.permissions.policy,
                 "sandbox": profile.sandbox,
                 "mcp": list(profile.mcp),
-                "tools": list(profile.tools),
+                "tools": profile.tools,
                 "files": sorted({source.partition(": ")[0] for source in sources}),
             }
         )
@@ -162,6 +162,6 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return " ".join(map(_cell, value))
     return str(value)

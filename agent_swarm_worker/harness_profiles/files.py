@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from agent_swarm_worker.errors import BadHarnessProfiles
 from agent_swarm_worker.harness_profiles.names import folded
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,7 +85,7 @@ class Node:
 def problem(source: Source, path: Path_ | str, why: str) -> str:
     """Return one line that says where a file is wrong, and how."""
     where = path if isinstance(path, str) else ".".join(map(str, path))
-    return f"{source.file}: {where}: {why}" if where else f"{source.file}: {why}"
+    return one_line(f"{source.file}: {where}: {why}" if where else f"{source.file}: {why}")
 
 
 def merged(under: Node, over: Node) -> Node:

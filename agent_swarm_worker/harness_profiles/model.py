@@ -61,7 +61,7 @@ def _variable_name(value: str) -> str:
         msg = "no name of a variable"
         raise ValueError(msg)
     if value.upper() in OF_THE_WORKER:
-        msg = f"{value} is the worker's own"
+        msg = f"the worker does not take {value} from here"
         raise ValueError(msg)
     return value
 
@@ -108,7 +108,7 @@ class Variant(BaseModel):
     setup: Text | None = None
     cleanup: Text | None = None
     mcp: list[str] = []
-    tools: list[str] = []
+    tools: list[str] | None = None
 
 
 assert get_args(get_args(Variant.model_fields["effort"].annotation)[0]) == EFFORTS

@@ -67,7 +67,8 @@ class HarnessProfile:
     permissions: PermissionSettings | None = None
     sandbox: str = "local"
     mcp: tuple[str, ...] = ()
-    tools: tuple[str, ...] = ()
+    tools: tuple[str, ...] | None = None
+    """``None``: it does not say."""
 
 
 def folded(name: str) -> str:

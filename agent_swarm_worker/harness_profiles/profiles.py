@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.logs import Log
 
 EXTENDS = "extends"
+_SERVER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _VARIABLES = {
     "model": "MODEL_OVERRIDE",
     "effort": "REASONING_EFFORT_OVERRIDE",
@@ -132,7 +134,7 @@ class HarnessProfiles:
             permissions=variant.permissions,
             sandbox=variant.sandbox,
             mcp=tuple(variant.mcp),
-            tools=tuple(variant.tools),
+            tools=None if variant.tools is None else tuple(variant.tools),
         )
 
     def _chain(self, name: ProfileName) -> list[ProfileName]:
@@ -184,8 +186,10 @@ class HarnessProfiles:
             return
         for name, node in servers.value.items():
             found = [*problems_of(CatalogueServer, node.plain())]
-            if folded(name) == SWARM_SERVER:
+            if f"{folded(name)}--".startswith(f"{SWARM_SERVER}--"):
                 found.append(((), "this is the name of the swarm's own server"))
+            elif not _SERVER.fullmatch(name):
+                found.append(((), "a name has letters, digits, - and _"))
             if found:
                 yield from _lines(node, (MCP, name), found)
                 continue
@@ -273,6 +277,8 @@ class ProfileStore:
         return profiles.resolve(chosen_name(self._env) or ProfileName(harness))
 
     def _read(self) -> HarnessProfiles:
+        if self._good is not None and self.settings.file is None:
+            return self._good  # only the shipped file, which stays as it is
         found = HarnessProfiles.load(self.settings.file)
         chosen = chosen_name(self._env)
         try:
@@ -339,8 +345,8 @@ def settings_of(
     variables |= {key: (variable,) for key, variable in _VARIABLES.items()}
     variables |= {key: (variable,) for key, variable in _PERMISSIONS.items()}
     variables |= {key: (key.removeprefix("env."),) for key in given if key.startswith("env.")}
-    parts = ("model", "effort", "command", "args", "append_prompt", "setup", "cleanup", "sandbox")
-    parts += tuple(_PERMISSIONS)
+    parts = ["model", "effort", "command", "args", "append_prompt", "setup", "cleanup", "sandbox"]
+    parts += _PERMISSIONS
     own = [key for key in given if key not in {*parts, *variables}]
     for key in (*parts, *[one for one in variables if one not in parts], *own):
         names = variables.get(key, ())

@@ -110,5 +110,5 @@ def test_the_shipped_file_changes_nothing():
     for name in profiles.names():
         profile = profiles.resolve(name)
         assert (profile.variables, profile.args, profile.append_prompt) == ({}, (), "")
-        assert (profile.permissions, profile.mcp, profile.tools) == (None, (), ())
+        assert (profile.permissions, profile.mcp, profile.tools) == (None, (), None)
     assert not any(server.required for server in profiles.servers.values())

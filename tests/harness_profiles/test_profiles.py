@@ -192,7 +192,7 @@ def test_a_variant_without_extends_takes_over_nothing(write: Write):
         (
             "[claude.x]\nenv = {AGENT_ID = 'x'}",
             "claude.x.env.AGENT_ID",
-            "AGENT_ID is the worker's own",
+            "the worker does not take AGENT_ID from here",
         ),
         ('[claude.x]\nenv = {A = "\\u0000"}', "claude.x.env.A", "a null byte"),
         ("[claude.x]\ncommand = 'a \"b'", "claude.x.command", "no closing quotation"),
@@ -224,6 +224,9 @@ def test_a_variant_without_extends_takes_over_nothing(write: Write):
         ("[claude.x]\nextends = 'claude:y'", "claude.x.extends", "claude has no variant 'y'"),
         ("[claude.x]\nextends = 'codex:default'", "claude.x.extends", "is of another harness"),
         ("[mcp.agent_swarm]\ncommand = 'x'", "mcp.agent_swarm", "the swarm's own server"),
+        ("[mcp.agent-swarm__x]\ncommand = 'x'", "mcp.agent-swarm__x", "the swarm's own server"),
+        ("[mcp.'a b']\ncommand = 'x'", "mcp.a b", "a name has letters, digits"),
+        ('["a\\nb".x]', "a b", "unknown harness"),
         ("[mcp.x]", "mcp.x", "expected either command or url"),
         ("[mcp.x]\nurl = 'u'\nargs = ['a']", "mcp.x", "args belongs to a server with command"),
         ("[mcp.x]\nurl = 'u'\nneeds = {program = []}", "mcp.x.needs.program", "mean 'programs'?"),
