@@ -89,6 +89,33 @@ class Approvals(Endpoints):
         answer = await self._call_if(Feature.APPROVALS, "GET", path)
         return None if answer is None else _approval(path, answer)
 
+    async def list(self, status: str | None) -> tuple[Row, ...]:
+        """Return requests, the newest first, as the server has them; of any status if ``None``."""
+        answer = await self._http.call("GET", _PATH, params={"status": status, "limit": MAX_LISTED})
+        return tuple(Row(one) for one in Row(answer).objects("approvalRequests"))
+
+    async def answer(
+        self, request_id: str, *, is_approved: bool, comment: str, by: str
+    ) -> dict[str, Any]:
+        """Answer every question of a request that asks for approval; return the request.
+
+        Refused with 409 if it is answered, with 400 if it needs answers of another kind.
+        """
+        path = f"{_PATH}/{segment(request_id)}"
+        found = await self._http.call("GET", path)
+        request = Row(found.get("approvalRequest"))
+        given: dict[str, object] = {"approved": is_approved}
+        if comment:
+            given["comment"] = comment
+        responses = {
+            question["id"]: given
+            for question in request.objects("questions")
+            if question.get("type") == "approval" and isinstance(question.get("id"), str)
+        }
+        body = {"responses": responses, "respondedBy": by}
+        answered = await self._http.call("POST", f"{path}/respond", body=body)
+        return Row(answered).nested("approvalRequest") or {}
+
     async def withdraw(self, request_id: str, question_id: str, why: str) -> None:
         """Answer a request with no, so that nobody does. Refused with 409 if it is answered."""
         path = f"{_PATH}/{segment(request_id)}/respond"

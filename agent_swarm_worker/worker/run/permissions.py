@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agent_swarm_worker.contract.permissions import Verdict
 from agent_swarm_worker.guards.permissions.call import Places, read_call
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MAX_REASON_CHARS = 1500
 
 
-def _no_note(_: Mapping[str, Any]) -> None:
+def _no_note(_: str) -> None:
     """Drop a note: the session has not begun."""
 
 
@@ -52,8 +52,8 @@ class SessionPermissions:
     task_id: str
     agent_id: str
     log: Log
-    note: Callable[[Mapping[str, Any]], None] = _no_note
-    """Notes a question or its answer in the session's log."""
+    note: Callable[[str], None] = _no_note
+    """Notes a question in the session's log and on the task."""
     waiting: int = 0
     """How many questions a person has not answered yet."""
     _places: Places | None = field(default=None, init=False)
@@ -114,23 +114,18 @@ class SessionPermissions:
         title, description = question_of(
             request, why, self.redactor, task_id=self.task_id, agent_id=self.agent_id
         )
-        about = {"tool": request.tool_name, "toolCallId": request.tool_call_id}
-        self.note({"type": "worker_permission_asked", **about, "question": title})
-        self.log.info(Event.PERMISSION, tool=request.tool_name, state="asked", question=title)
+
+        def on_open(request_id: str) -> None:
+            self.note(f"{title} Waits for a person: approval request {request_id}")
+            self.log.info(Event.PERMISSION, state="asked", question=request_id, text=title)
+
         self.waiting += 1
         try:
-            verdict = await self.asker.ask(
-                title, description, timeout_s=self.policy.approval_timeout_s
+            return await self.asker.ask(
+                title, description, timeout_s=self.policy.approval_timeout_s, on_open=on_open
             )
         finally:
             self.waiting -= 1
-        allowed = verdict.is_allowed
-        self.log.info(Event.PERMISSION, tool=request.tool_name, allowed=allowed, why=verdict.reason)
-        self.note(
-            {"type": "worker_permission_answered", **about, "allowed": allowed}
-            | {"reason": verdict.reason}
-        )
-        return verdict
 
 
 def session_permissions(

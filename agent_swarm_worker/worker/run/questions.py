@@ -14,6 +14,8 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.text import one_line, shorten
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agent_swarm_worker.api.approvals import Approval, Approvals
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import PermissionRequest, Redactor
@@ -49,8 +51,13 @@ class Asker:
     interval_s: float
     """Between two looks for an answer."""
 
-    async def ask(self, title: str, description: str, *, timeout_s: float) -> Verdict:
-        """Ask, wait and return the answer; without one the verdict is no."""
+    async def ask(
+        self, title: str, description: str, *, timeout_s: float, on_open: Callable[[str], None]
+    ) -> Verdict:
+        """Ask, wait and return the answer; without one the verdict is no.
+
+        `on_open` gets the id of the request once people can answer it.
+        """
         question_id = f"allow-{self.ids()}"
         deadline_s = self.clock.monotonic() + timeout_s
         request_id = ""
@@ -62,6 +69,7 @@ class Asker:
                 return created
             request_id = created.id
             self.state.note(NOTE + question_id, request_id)
+            on_open(request_id)
             verdict = await self._wait(request_id, deadline_s)
             if verdict is None:
                 return Verdict(False, f"nobody answered within {timeout_s:g} s")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -52,7 +52,7 @@ from agent_swarm_worker.workspace.git import Git
 from agent_swarm_worker.workspace.vcs import find_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from agent_swarm_worker.api.wire.tasks import Trigger
     from agent_swarm_worker.contract import EventListener, ProviderEvent, ProviderSession
@@ -167,11 +167,10 @@ async def _run_prepared(
     return await _drive(worker, task, setup, session, reporter=reporter, watchdog=watchdog, log=log)
 
 
-def _note_question(reporter: SessionReporter, note: Mapping[str, Any]) -> None:
-    """Put a question, or its answer, into the session's log; a question onto the task, too."""
-    reporter.unwritten(encode(note) + b"\n")
-    if question := note.get("question"):
-        reporter.note(f"Waits for a person: {question}")
+def _note_question(reporter: SessionReporter, text: str) -> None:
+    """Put a question into the session's log, and onto the task."""
+    reporter.unwritten(encode({"type": "progress", "message": text}) + b"\n")
+    reporter.note(text)
 
 
 async def _with_fitting_output(
