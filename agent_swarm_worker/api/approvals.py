@@ -77,8 +77,8 @@ class Approvals(Endpoints):
         return None if answer is None else _approval(_PATH, answer)
 
     async def find(self, question_id: str) -> Approval | None:
-        """Return the pending request with this question."""
-        query = {"status": "pending", "limit": MAX_LISTED}
+        """Return the request with this question, if it is among the newest."""
+        query = {"limit": MAX_LISTED}
         answer = await self._call_if(Feature.APPROVALS, "GET", _PATH, params=query)
         rows = Row(answer).rows("approvalRequests", Approval.from_wire)
         return next((row for row in rows if row.question_id == question_id), None)

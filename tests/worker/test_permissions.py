@@ -9,8 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
-from rig import Rig, running_worker, swarm_rig
+from patience import until
+from recording_proxy import QuickClock, proxy_rig
+from rig import Rig, harness, running_worker, swarm_rig
+from worker_process import worker_process
+
+from agent_swarm_worker.logs import Event
+from agent_swarm_worker.worker.run import permissions
+from agent_swarm_worker.worker.run.questions import CREATE_ATTEMPTS
 
 pytestmark = pytest.mark.anyio
 
@@ -48,9 +56,9 @@ async def ended(rig: Rig, task_id: str) -> list[list[Any]]:
 async def questions(rig: Rig, *, status: str = "pending", count: int = 1) -> list[dict[str, Any]]:
     async def look() -> Any:
         rows = (await rig.get("/api/approval-requests", status=status))["approvalRequests"]
-        return rows if len(rows) == count else None
+        return (rows,) if len(rows) == count else None
 
-    return list(await rig.until(look))
+    return list((await rig.until(look))[0])
 
 
 async def answer(rig: Rig, question: dict[str, Any], *, yes: Any, **more: Any) -> None:
@@ -282,13 +290,14 @@ async def test_a_harness_that_never_asks_starts_under_no_policy(tmp_path: Path):
 
 async def test_a_switch_to_a_harness_that_never_asks_fails_its_tasks(tmp_path: Path):
     env = {**harness("says_hi"), **RULED, "SWARM_PERMISSIONS": "read-only"}
-    async with swarm_rig(tmp_path) as rig, running_worker(rig, env):
+    row = {"id": "r", "key": "HARNESS_PROVIDER", "value": "subprocess", "isSecret": False}
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, env):
         assert (await ended(rig, await rig.submit(calls(REMOVE))))[0][0] is False
-        await rig.set_row("HARNESS_PROVIDER", "subprocess")
+        proxy.say("GET /api/config/resolved", {"configs": [row]})
         await until(lambda: rig.logged(Event.CONFIG_CHANGED))
-        row = await rig.until_ended(await rig.submit())
-        assert row["status"] == "failed"
-        assert "never asks for permission" in row["failureReason"]
+        task = await rig.until_ended(await rig.submit())
+        assert task["status"] == "failed"
+        assert "never asks for permission" in task["failureReason"]
 
 
 async def test_no_row_changes_the_policy(tmp_path: Path):

@@ -183,7 +183,9 @@ def read_settings(path: Path) -> PermissionSettings:
 
 def first_problem(error: ValidationError) -> str:
     """Return the first problem with a place, such as ``rules[2].efect: …``, and a near name."""
-    problem = error.errors()[0]
+    problems = error.errors()
+    misspelt = (one for one in problems if one["type"] == "extra_forbidden")
+    problem = next(misspelt, problems[0])
     place = ""
     for part in problem["loc"]:
         if isinstance(part, int):
