@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 MAX_FILES: Final = 100
+MAX_DEPTH: Final = 30
 INCLUDE: Final = "include"
 MCP: Final = "mcp"
 SHIPPED: Final = "shipped"
@@ -133,6 +134,8 @@ class _Reader:
         self._count += 1
         try:
             document = tomllib.loads(_content(path))
+            names = self._included(document.pop(INCLUDE, []), source)
+            own = self._tree(document, source)
         except OSError as error:
             self.problems.append(problem(source, "", error.strerror or str(error)))
         except RecursionError:
@@ -140,13 +143,12 @@ class _Reader:
         except UnicodeDecodeError as error:
             self.problems.append(problem(source, "", f"no UTF-8 at byte {error.start}"))
         except ValueError as error:
-            self.problems.append(problem(source, "", " ".join(str(error).split())))
+            self.problems.append(problem(source, "", str(error)))
         else:
-            names = self._included(document.pop(INCLUDE, []), source)
             tree = empty
             for name in names:
                 tree = merged(tree, self.read(path.parent / name, (*chain, path)))
-            return merged(tree, self._tree(document, source))
+            return merged(tree, own)
         return empty
 
     def _why_not(self, path: Path, chain: Sequence[Path]) -> str:
@@ -195,6 +197,8 @@ def _node(value: Any, source: Source, path: tuple[str, ...]) -> Node:
     here = Source(source.file, ".".join(path), source.included_by)
     if not isinstance(value, dict):
         return Node(value, here)
+    if len(path) > MAX_DEPTH:
+        raise RecursionError
     return Node({name: _node(one, source, (*path, name)) for name, one in value.items()}, here)
 
 

@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 
 MAX_VARIABLE_BYTES = 128 * 1024 - 256
 """Linux starts no process with a longer variable, its name included."""
+MAX_PROBLEMS = 100
+"""Named of one table."""
 SANDBOXES = ("local",)
 """Where sessions can run."""
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+"""A variable in a value of a tool server."""
 OF_THE_WORKER = frozenset(
     {
         *("AGENT_ID", "AGENT_SWARM_AGENT_ID", "AGENT_SWARM_KEEPER", "AGENT_SWARM_SESSION"),
@@ -139,6 +143,19 @@ class CatalogueServer(BaseModel):
     required: bool = False
     """A session that cannot have it fails, instead of running without it."""
 
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables that it needs: those it declares, and those in its values."""
+        values = (self.url or "", *self.args, *self.env.values(), *self.headers.values())
+        used = (name for value in values for name in REFERENCE.findall(value))
+        return tuple(dict.fromkeys((*self.needs.variables, *used)))
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The programs that it needs."""
+        own = shlex.split(self.command or "")[:1]
+        return tuple(dict.fromkeys((*own, *self.needs.programs)))
+
     @model_validator(mode="after")
     def _is_one_kind(self) -> CatalogueServer:
         if (self.command is None) == (self.url is None):
@@ -156,7 +173,7 @@ def problems_of(model: type[BaseModel], value: Any) -> Iterator[Problem]:
     try:
         model.model_validate(value)
     except ValidationError as error:
-        for found in error.errors(include_url=False):
+        for found in error.errors(include_url=False)[:MAX_PROBLEMS]:
             path = tuple(step for step in found["loc"] if not _OF_A_TYPE.match(str(step)))
             yield path, _why(model, found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
     from agent_swarm_worker.harness_profiles.files import Path_
     from agent_swarm_worker.logs import Log
 
+MAX_VARIANTS = 500
+MAX_NAMED = 20
+"""Variants that an error message lists."""
 EXTENDS = "extends"
 _SERVER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _VARIABLES = {
@@ -77,6 +81,7 @@ class HarnessProfiles:
             BadHarnessProfiles: they have mistakes; it has all of them.
         """
         self._variants: dict[ProfileName, Node] = {}
+        self._parents: dict[ProfileName, ProfileName | None] = {}
         self.servers: dict[str, CatalogueServer] = {}
         """The catalogue of tool servers, by name."""
         self.server_sources: dict[str, Source] = {}
@@ -101,10 +106,11 @@ class HarnessProfiles:
     def find(self, text: str, *, harness: str = "") -> ProfileName:
         """Return the name that `text` means; ``ValueError`` if there is no such profile."""
         name = parse_name(text, harness=harness)
-        if name not in self.names():
+        if name not in self._variants and name.variant != DEFAULT:
             known = [one.variant for one in self.names() if one.harness == name.harness]
-            hint = nearest(name.variant, known)
-            msg = f"{name.harness} has no variant {name.variant!r}{hint}; it has {', '.join(known)}"
+            hint, listed = nearest(name.variant, known), ", ".join(known[:MAX_NAMED])
+            listed += ", …" if len(known) > MAX_NAMED else ""
+            msg = f"{name.harness} has no variant {name.variant!r}{hint}; it has {listed}"
             raise ValueError(msg)
         return name
 
@@ -145,12 +151,14 @@ class HarnessProfiles:
         return chain
 
     def _parent(self, name: ProfileName) -> ProfileName | None:
-        node = self._variants.get(name)
-        text = node.value[EXTENDS].value if node and EXTENDS in node.value else None
-        try:
-            return self.find(text, harness=name.harness) if isinstance(text, str) else None
-        except ValueError:
-            return None
+        if name not in self._parents:
+            node = self._variants.get(name)
+            text = node.value[EXTENDS].value if node and EXTENDS in node.value else None
+            self._parents[name] = None
+            with suppress(ValueError):
+                if isinstance(text, str):
+                    self._parents[name] = self.find(text, harness=name.harness)
+        return self._parents[name]
 
     def _take_agents(self, tree: Node) -> Iterator[str]:
         for agent, table in tree.value.items():
@@ -173,6 +181,11 @@ class HarnessProfiles:
                     yield problem(node.source, (agent, variant), why)
                 elif why := why_no_variant(variant):
                     yield problem(_first(node), (agent, variant), why)
+                elif len(self._variants) >= MAX_VARIANTS:
+                    yield problem(
+                        _first(node), (agent, variant), f"more than {MAX_VARIANTS} variants"
+                    )
+                    return
                 else:
                     self._variants[ProfileName(harness, variant)] = node
 
@@ -368,6 +381,8 @@ def settings_of(
     for server in profile.mcp:
         entry = profiles.servers[server]
         value = " ".join([entry.command or entry.url or "", *entry.args])
+        if needs := ", ".join((*entry.programs, *entry.variables)):
+            value += f" (needs {needs})"
         yield Setting(f"mcp.{server}", value, str(profiles.server_sources[server]))
 
 

@@ -81,7 +81,7 @@ def test_each_value_is_explained(file: Path, env: dict[str, str], capsys: Captur
     assert found["options.queue_steering"] == ("off", "environment: CLAUDE_QUEUE_STEERING")
     assert found["setup"] == ("up", "environment: SWARM_SETUP_COMMAND")
     assert found["sandbox"] == ("local", "default")
-    assert found["mcp.fetch"] == ("uvx mcp-server-fetch", "shipped")
+    assert found["mcp.fetch"] == ("uvx mcp-server-fetch (needs uvx)", "shipped")
     assert found["tools"][0] == ["deploy"]
     other = explained(capsys, "claude:env")["options.queue_steering"]
     assert other == ("on", "env.CLAUDE_QUEUE_STEERING of this profile")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from agent_swarm_worker.errors import BadSetting
+from agent_swarm_worker.harness_profiles.model import MAX_PROBLEMS
 from agent_swarm_worker.harness_profiles.names import check_choice, chosen_name, parse_name
-from agent_swarm_worker.harness_profiles.profiles import HarnessProfiles
+from agent_swarm_worker.harness_profiles.profiles import MAX_VARIANTS, HarnessProfiles
 from agent_swarm_worker.providers.acp.spec import AcpOptions
 from agent_swarm_worker.providers.codex.spec import CodexOptions
 from agent_swarm_worker.providers.pi.spec import PiOptions
@@ -262,3 +263,14 @@ def test_variants_that_extend_each_other(problems: Problems):
     assert problems("[claude.a]\nextends = 'a'") == [
         "profiles.toml: claude.a.extends: a cycle: claude:a → claude:a"
     ]
+
+
+def test_large_files_are_read_in_bounded_time(problems: Problems, write: Write):
+    chain = "".join(f"[claude.v{n}]\nextends = 'v{n + 1}'\n" for n in range(400))
+    profiles = HarnessProfiles.load(write(f"{chain}[claude.v400]\nmodel = 'm'"))
+    assert profiles.resolve(profiles.find("claude:v0")).variables == {"MODEL_OVERRIDE": "m"}
+    found = problems("".join(f"[claude.v{n}]\nextends = 'w{n}'\n" for n in range(3_000)))
+    assert any("more than 500 variants" in line for line in found)
+    assert len(found) <= MAX_VARIANTS + 1
+    found = problems("[claude.x]\n" + "".join(f"a{n} = 1\n" for n in range(20_000)))
+    assert len(found) == MAX_PROBLEMS

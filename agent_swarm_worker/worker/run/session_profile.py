@@ -5,7 +5,6 @@ The worker's own profile counts unless a tag of the task chooses another: docs/h
 
 from __future__ import annotations
 
-import re
 import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from agent_swarm_worker.contract import McpServer
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.guards.permissions.policy import PermissionSettings
 from agent_swarm_worker.guards.scrubbing.secret_names import is_secret_name
+from agent_swarm_worker.harness_profiles.model import REFERENCE
 from agent_swarm_worker.harness_profiles.names import CHOICES, parse_name
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import spec_of
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from agent_swarm_worker.worker.boot.parts import SessionParts
 
 TAG = "profile"
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,14 +178,10 @@ async def catalogue_servers(
 
 
 async def _missing(entry: CatalogueServer, env: Mapping[str, str], guest: Guest) -> str:
-    values = (entry.url or "", *entry.args, *entry.env.values(), *entry.headers.values())
-    used = [name for value in values for name in _VARIABLE.findall(value)]
-    variables = dict.fromkeys((*entry.needs.variables, *used))
-    absent = [f"the variable {name}" for name in variables if not named(env, name).strip()]
-    programs = [*shlex.split(entry.command or "")[:1], *entry.needs.programs]
+    absent = [f"the variable {name}" for name in entry.variables if not named(env, name).strip()]
     absent += [
         f"the program {program}"
-        for program in dict.fromkeys(programs)
+        for program in entry.programs
         if await guest.files.which(program, env) is None
     ]
     return " and ".join(absent)
@@ -216,10 +211,10 @@ def _all_filled(texts: Sequence[str], env: Mapping[str, str], redactor: Redactor
 
 def _filled(text: str, env: Mapping[str, str], redactor: Redactor, *, name: str = "") -> str:
     """Put variables into a text; secret ones, and the value of a header, are registered."""
-    for variable in _VARIABLE.findall(text):
+    for variable in REFERENCE.findall(text):
         if is_secret_name(variable):
             redactor.add(variable, named(env, variable))
-    value = _VARIABLE.sub(lambda match: named(env, match[1]), text)
+    value = REFERENCE.sub(lambda match: named(env, match[1]), text)
     if name and (is_secret_name(name) or len(value) >= MIN_SECRET_CHARS):
         redactor.add(name, value.removeprefix("Bearer "))
     return value
