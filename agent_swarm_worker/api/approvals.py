@@ -1,4 +1,4 @@
-"""Questions that people answer: asking, reading the answer, withdrawing (docs/api.md 18)."""
+"""Questions that people answer: asking, reading the answer, withdrawing (docs/api.md 12.5)."""
 
 from __future__ import annotations
 

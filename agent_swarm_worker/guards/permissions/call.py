@@ -35,7 +35,7 @@ _PATCH_LINE = re.compile(r"^\*\*\* (?:(?:Add|Update|Delete) File|Move to): (.+?)
 _COMMAND_KEYS = ("command", "cmd", "command_line", "commandLine", "script", "argv")
 _DIRECTORY_KEYS = ("workdir", "cwd", "working_directory", "workingDirectory", "directory")
 _ADDRESS_KEYS = ("url", "uri", "urls", "address")
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s'\"]+", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]{0,20}://[^\s'\"]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
