@@ -40,7 +40,8 @@ async def test_every_call_is_asked_about_once(rig: CliRig) -> None:
     gate = ScriptedGate()
     ran = await rig.run(
         f'[[tool:Read {{"file_path": "{work(rig)}/a.txt"}}]] [[bash:ls]] [[bash:touch made]]'
-        f' [[tool:{STORE} {{"progress": "half way"}}]] [[tool:Skill {{"skill": "none"}}]] [[say:All]]',
+        f' [[tool:{STORE} {{"progress": "half way"}}]] [[tool:Skill {{"skill": "none"}}]]'
+        " [[say:All]]",
         permissions=gate,
     )
     assert (ran.result.is_error, ran.result.output) == (False, "All")
