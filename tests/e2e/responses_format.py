@@ -117,6 +117,7 @@ def _items(step: Answer, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if _is_code_mode(body):
         function = "exec_command" if name == "Bash" else _plain(name)
         arguments = {"cmd": arguments["command"]} if name == "Bash" else arguments
+        arguments = arguments.get("patch", arguments) if name == "apply_patch" else arguments
         code = f"text(await tools.{function}({json.dumps(arguments)}))"
         call = {"type": "custom_tool_call", "call_id": call_id, "name": _CODE_TOOL}
         yield call | {"id": f"ctc_{next(_numbers):06}", "status": "completed", "input": code}

@@ -13,6 +13,7 @@ from agent_swarm_worker.providers.claude.launch import (
     claude_launch,
     session_mcp_config,
 )
+from agent_swarm_worker.providers.claude.permissions import notes_folders, require_guard
 from agent_swarm_worker.providers.claude.spec import SPEC, ClaudeOptions
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.cli_session import CliSession
@@ -21,6 +22,7 @@ from agent_swarm_worker.settings.base import NO, YES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import PurePath
 
     from agent_swarm_worker.contract import Guest, ProviderSession, ProviderSessionConfig
 
@@ -59,10 +61,19 @@ class ClaudeAdapter(SpecAdapter):
         _require_credential(env)
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
-        """Prepare a session; raises `CredentialsMissing` or `BadSetting` as `check`."""
+        """Prepare a session.
+
+        Raises:
+            CredentialsMissing, BadSetting: as in `check`.
+            UnguardedSession: the CLI would not ask for permission.
+        """
         _require_credential(config.env)
         mcp_config = await session_mcp_config(config)
         takes_messages = await self._takes_messages(config)
+        notes: tuple[PurePath, ...] | None = None
+        if config.permissions is not None:
+            require_guard(config, streams_input=takes_messages)
+            notes = await notes_folders(config)
 
         def make_harness(config: ProviderSessionConfig) -> CliHarness:
             # The CLI refuses an empty prompt only if it is not streamed.
@@ -73,6 +84,7 @@ class ClaudeAdapter(SpecAdapter):
                     mcp_config=mcp_config,
                     is_root=config.guest.capabilities.is_root,
                     streams_input=streams_input,
+                    guarded_notes=notes,
                 ),
                 translator=ClaudeConversation(config)
                 if streams_input

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from agent_swarm_worker.contract import Error
 from agent_swarm_worker.ids import random_ids
+from agent_swarm_worker.providers.claude.permissions import PermissionRequests
 from agent_swarm_worker.providers.claude.translate import ClaudeTranslator
 from agent_swarm_worker.providers.kit.conversation import SteeringQueue
-from agent_swarm_worker.providers.kit.native import items, text
+from agent_swarm_worker.providers.kit.native import items, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import ProviderEvent, ProviderSessionConfig
     from agent_swarm_worker.ids import IdSource
-    from agent_swarm_worker.providers.kit.conversation import SteerRequest
+    from agent_swarm_worker.providers.kit.conversation import HandlerRun, SteerRequest
 
 _REPORTS = "msg_lifecycle_v1"
 """The capability to report the lifecycle of a line that has an id."""
 BACKGROUND_WAIT_S = 600.0
 """How long a session may wait for background tasks after its last turn. The CLI waits as long for
 those of a plain prompt, and without limit with streaming input."""
+_CONTROL = frozenset({"control_request", "control_response", "control_cancel_request"})
 _ENDING = "the session is at its end"
 _NO_REPORTS = "this Claude Code does not say which messages it takes in"
 
@@ -49,7 +52,14 @@ class ClaudeConversation(ClaudeTranslator):
     ) -> None:
         super().__init__(config, clock=clock)
         self._ids = ids
-        self._lines = [_user_line(config.prompt)]
+        self._lines: list[bytes] = []
+        self._permissions: PermissionRequests | None = None
+        if config.permissions is None:
+            self._lines.append(_user_line(config.prompt))
+        else:  # the prompt waits for the CLI's answer to the hook
+            self._permissions = PermissionRequests(
+                config.permissions, self._state, self._lines.append
+            )
         self._steering = SteeringQueue()
         """A message waits until `_reports` is known. Its key is the id of its line; it is accepted
         when the CLI has read it."""
@@ -57,6 +67,12 @@ class ClaudeConversation(ClaudeTranslator):
         """Whether the CLI reports on messages."""
         self._turn_over_at_s = 0.0
         self._is_input_over = False
+
+    def feed(self, native: Any) -> Sequence[ProviderEvent]:
+        """Take one line of JSON: a question of the CLI, or a native event."""
+        if self._permissions is not None and text(mapping(native).get("type")) in _CONTROL:
+            return self._take_control(self._permissions, native)
+        return super().feed(native)
 
     def take_event(self, event: dict[str, Any]) -> Sequence[ProviderEvent]:
         """Take one native event."""
@@ -73,6 +89,22 @@ class ClaudeConversation(ClaudeTranslator):
         if self._state.result is not None and not self._is_input_over:
             self._is_input_over = self.is_final and not self._lines
         return events
+
+    def _take_control(
+        self, requests: PermissionRequests, event: dict[str, Any]
+    ) -> Sequence[ProviderEvent]:
+        if requests.take(event):
+            self._lines.append(_user_line(self._state.config.prompt))
+        if requests.failure is not None and not self._is_input_over:
+            why = f"Claude Code cannot be asked to keep to the policy: {requests.failure}"
+            self._state.last_error = Error(why, "provider_error")
+            self._is_input_over = True
+            return (self._state.last_error,)
+        return ()
+
+    def handler_calls(self) -> Sequence[HandlerRun]:
+        """Return and clear the questions of the CLI that are to be answered."""
+        return self._permissions.calls() if self._permissions else ()
 
     @property
     def is_final(self) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agent_swarm_worker.contract import PrivateFile
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.catalog import effort_levels, lowered_effort
+from agent_swarm_worker.providers.claude.permissions import NOTES_VARIABLE, guard_arguments
 from agent_swarm_worker.providers.claude.spec import ANTHROPIC_KEY, SPEC, ClaudeOptions
 from agent_swarm_worker.providers.kit.launch import Launch
 from agent_swarm_worker.providers.kit.mcp_config import (
@@ -24,6 +25,7 @@ from agent_swarm_worker.providers.kit.mcp_config import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import PurePath
 
     from agent_swarm_worker.contract import Guest, ProviderSessionConfig
@@ -54,6 +56,7 @@ def claude_launch(
     mcp_config: bytes | None,
     is_root: bool = False,
     streams_input: bool = False,
+    guarded_notes: Sequence[PurePath] | None = None,
 ) -> Launch:
     """Build the launch of one session; raises `BadSetting` for an open quote in its program.
 
@@ -62,6 +65,8 @@ def claude_launch(
         mcp_config: the file of tool servers; with it the CLI reads no other.
         is_root: the session runs as root, which the CLI accepts only in a sandbox.
         streams_input: a `ClaudeConversation` writes the prompt and later messages.
+        guarded_notes: folders with notes of a session that asks for permission; ``None``: it does
+            not ask.
     """
     options, files = ["--model", config.model or DEFAULT_MODEL], []
     if config.system_prompt:
@@ -82,11 +87,16 @@ def claude_launch(
             "-p",
             *("--output-format", "stream-json", "--verbose"),
             *(("--input-format", "stream-json") if streams_input else ()),
-            "--dangerously-skip-permissions",
+            *(
+                ("--dangerously-skip-permissions",)
+                if guarded_notes is None
+                else guard_arguments(guarded_notes)
+            ),
             *options,
             *config.additional_args,
         ),
-        env=_environment(config, is_root=is_root),
+        env=_environment(config, is_root=is_root)
+        | ({} if guarded_notes is None else {NOTES_VARIABLE: "1"}),
         cwd=config.cwd,
         stdin=b"" if streams_input else _encoded(config.prompt),
         files=tuple(files),

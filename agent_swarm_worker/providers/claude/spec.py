@@ -122,6 +122,7 @@ SPEC = HarnessSpec(
         steer_modes=("queue",),
         can_resume=True,
         can_fork=True,
+        permissions="every",
         cost_source="harness",
         keeps_stdin_open=True,
     ),

@@ -23,6 +23,7 @@ from agent_swarm_worker.providers.codex.launch import (
     session_config,
 )
 from agent_swarm_worker.providers.codex.outcome import STALE_SESSION, CodexState, Plan
+from agent_swarm_worker.providers.codex.permissions import require_guard
 from agent_swarm_worker.providers.codex.rollout import (
     find_rollout,
     has_text,
@@ -82,10 +83,13 @@ class CodexAdapter(SpecAdapter):
         Raises:
             CredentialsMissing, BadSetting: as in `check`.
             ProviderError: the CLI would refuse the prompt, or the disk is full.
+            UnguardedSession: the CLI would not ask for permission.
         """
         options = CodexOptions.load(config.env)
         config = _checked_prompt(config)
         transport = await choose_transport(config)
+        if config.permissions is not None:
+            require_guard(config, transport)
         make_harness = await _prepared(config, transport, self._clock)
         if not (options.system_prompt == "agents-md" and config.system_prompt):
             return CliSession(config, make_harness)

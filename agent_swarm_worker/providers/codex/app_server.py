@@ -10,6 +10,7 @@ from agent_swarm_worker.contract import Custom, Error, ProviderEvent, Result
 from agent_swarm_worker.providers.codex import exec_stream as turn_items
 from agent_swarm_worker.providers.codex import outcome
 from agent_swarm_worker.providers.codex.outcome import STALE_SESSION, read_error, read_tokens
+from agent_swarm_worker.providers.codex.permissions import THREAD, Approvals
 from agent_swarm_worker.providers.kit.conversation import SESSION_OVER, SteeringQueue
 from agent_swarm_worker.providers.kit.jsonrpc import Answerer, JsonRpcConversation, JsonRpcPeer
 from agent_swarm_worker.providers.kit.native import count, items, mapping, number, text
@@ -65,7 +66,11 @@ class AppServer(JsonRpcConversation):
         self._turn_id: str | None = None
         self._steering = SteeringQueue()
         """A message waits for the end of the turn, or for the first one; its key is a client id."""
-        self.rpc = JsonRpcPeer(self._notified, answers=_ANSWERS, head={})
+        gate, answers = state.config.permissions, _ANSWERS
+        self._approvals = Approvals(gate, state, self._tell) if gate is not None else None
+        handlers = self._approvals.handlers() if self._approvals else {}
+        answers = {method: answer for method, answer in answers.items() if method not in handlers}
+        self.rpc = JsonRpcPeer(self._notified, answers=answers, handlers=handlers, head={})
         self.rpc.request(
             "initialize",
             {
@@ -119,6 +124,8 @@ class AppServer(JsonRpcConversation):
             "approvalPolicy": "never",
             "sandbox": "danger-full-access",
         }
+        if self._approvals is not None:
+            params |= THREAD
         if plan.model:
             params["model"] = plan.model
         if config.resume_session_id is None:
@@ -176,6 +183,12 @@ class AppServer(JsonRpcConversation):
 
         self.rpc.request("turn/steer", params, accepted, refused)
 
+    def _tell(self, thread_id: str, turn_id: str, said: str) -> None:
+        """Send the agent of a thread a text beside its tools' results."""
+        content = [{"type": "text", "text": said}]
+        params = {"threadId": thread_id, "expectedTurnId": turn_id, "input": content}
+        self.rpc.request("turn/steer", params)
+
     def _sent(self, request: SteerRequest) -> str:
         client_id = f"swarm-{next(self._client_ids)}"
         self._steering.sent(client_id, request)
@@ -204,7 +217,12 @@ class AppServer(JsonRpcConversation):
         if method == "turn/completed" and is_ours:
             yield from self._turn_over(mapping(params.get("turn")))
             return
-        yield from translated(state, method, params, subagent=not is_ours)
+        events = translated(state, method, params, subagent=not is_ours)
+        if self._approvals is not None:
+            known = list(events)
+            self._approvals.note(known)
+            events = iter(known)
+        yield from events
 
     def _turn_over(self, turn: dict[str, Any]) -> Iterator[ProviderEvent]:
         state, status = self._state, text(turn.get("status"))

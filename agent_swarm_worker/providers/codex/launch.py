@@ -15,6 +15,7 @@ from agent_swarm_worker.contract import PrivateFile
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.codex.credentials import without_credentials
+from agent_swarm_worker.providers.codex.permissions import guarded_config, guarded_server
 from agent_swarm_worker.providers.codex.spec import CodexLogin, CodexOptions, Transport
 from agent_swarm_worker.providers.kit.launch import Launch
 from agent_swarm_worker.providers.kit.mcp_config import (
@@ -129,6 +130,8 @@ def session_config(
         "features": {"apps": False, "plugins": False, **mapping(base.get("features"))},
         "mcp_servers": _servers(config, mapping(base.get("mcp_servers")), log),
     }
+    if config.permissions is not None:
+        table = guarded_config(table, str(config.cwd))
     if plan.model:
         table["model"] = plan.model
     if plan.effort:
@@ -158,6 +161,8 @@ def _servers(
             log.warning(Event.MCP_CONFIG, skipped=server.name, why="codex has no sse transport")
             continue
         tables[server.name] = mcp_table(server, _COMMON)
+    if config.permissions is not None:
+        return {name: guarded_server(table) for name, table in tables.items()}
     return tables
 
 
@@ -175,7 +180,10 @@ async def prepare_home(config: ProviderSessionConfig, credential: Credential) ->
         raise ProviderError(msg) from error
     target = CodexLogin.load(config.env).operator_home
     if target is not None:
-        await _link(guest, home, target)
+        # The CLI does not ask about what its rules allow.
+        is_guarded = config.permissions is not None
+        shared = tuple(name for name in _SHARED if not (is_guarded and name == "rules"))
+        await _link(guest, home, target, shared)
     return home
 
 
@@ -188,9 +196,9 @@ async def _log_in(guest: Guest, path: PurePath, credential: Credential) -> None:
     await guest.put([PrivateFile(path=path, content=credential.content)])
 
 
-async def _link(guest: Guest, home: PurePath, operator: PurePath) -> None:
+async def _link(guest: Guest, home: PurePath, operator: PurePath, shared: tuple[str, ...]) -> None:
     files = guest.files
-    for name in (*_PERSISTENT, *_SHARED):
+    for name in (*_PERSISTENT, *shared):
         target, link = str(operator / name), str(home / name)
         try:
             if name in _PERSISTENT:

@@ -158,6 +158,7 @@ SPEC = HarnessSpec(
         steer_modes=("steer", "queue"),
         can_resume=True,
         can_fork=True,
+        permissions="asked",
         mcp_transports=("http", "stdio"),
         cost_source="price-table",
         keeps_stdin_open=True,

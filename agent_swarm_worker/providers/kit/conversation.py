@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import Process, SteerMode
-    from agent_swarm_worker.providers.kit.jsonrpc import HandlerCall
 
 INTERRUPT_GRACE_S = 2.0
 """How long a harness may take to stop after `Conversation.interrupt` before signals are sent."""
@@ -58,11 +57,18 @@ class Conversation(Translator, Protocol):
         ...
 
 
+class HandlerRun(Protocol):
+    """A request of the harness that takes I/O."""
+
+    async def run(self) -> None:
+        """Work on the request, and make its answer part of the conversation's output."""
+
+
 @runtime_checkable
 class HandlesRequests(Conversation, Protocol):
     """A conversation whose harness makes requests that take I/O."""
 
-    def handler_calls(self) -> Sequence[HandlerCall]:
+    def handler_calls(self) -> Sequence[HandlerRun]:
         """Return and clear the calls to be run. Called whenever `outgoing` is.
 
         They add their answers to `outgoing`. They are cancelled when the session ends or its
@@ -80,7 +86,7 @@ class StdinWriter:
         self._clock = clock
         self._requests = conversation if isinstance(conversation, HandlesRequests) else None
         self._unsent = b""
-        self._calls: list[HandlerCall] = []
+        self._calls: list[HandlerRun] = []
         self._changed = Broadcast()
         self._waiting = 0
         """Callers that wait for what the conversation learns from the harness."""
@@ -130,7 +136,7 @@ class StdinWriter:
         if self._collect() or self._waiting:
             self.notify()
 
-    async def _handle(self, call: HandlerCall) -> None:
+    async def _handle(self, call: HandlerRun) -> None:
         await call.run()
         self.notify()
 

@@ -10,10 +10,11 @@ terminal sequences. A line that is not JSON is searched for the objects in it (`
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.clock import wire_time
-from agent_swarm_worker.contract import RawLog, RawStderr, SessionInit, TextTranslator
+from agent_swarm_worker.contract import RawLog, RawStderr, SessionInit, TextTranslator, ToolEnd
 from agent_swarm_worker.contract.listening import interest_of
 from agent_swarm_worker.journal.limit import Weight, weigh
 from agent_swarm_worker.journal.records import stderr_record, text_record
@@ -28,6 +29,7 @@ from agent_swarm_worker.providers.kit.lenient_json import (
     without_contradiction,
 )
 from agent_swarm_worker.providers.kit.native import tells_failure
+from agent_swarm_worker.providers.kit.permissions import ReportedGate
 from agent_swarm_worker.text import plain, plain_line
 
 if TYPE_CHECKING:
@@ -78,6 +80,10 @@ class BaseSession:
     def __init__(
         self, config: ProviderSessionConfig, *, clock: Clock, log: Log | None = None
     ) -> None:
+        self._gate: ReportedGate | None = None
+        if config.permissions is not None:
+            self._gate = ReportedGate(config.permissions, self.emit)
+            config = replace(config, permissions=self._gate)
         self.config = config
         self.clock = clock
         self.log = (log or Log()).bind(task_id=config.task_id)
@@ -127,6 +133,8 @@ class BaseSession:
             listeners = self._listeners_for(kind)
         if kind is SessionInit:
             self._session_id = event.session_id  # type: ignore[union-attr]
+        if self._gate is not None and isinstance(event, ToolEnd):
+            event = self._gate.ended(event)
         if not self._listeners:
             self._add_to_backlog(event)
         for listener in listeners:
@@ -320,7 +328,9 @@ class BaseSession:
         return self._stderr_tail.strip()
 
     def close_journal(self) -> None:
-        """Close the journal, with a record of the lines that were left out."""
+        """Close the journal, with a record of the lines that were left out; allow nothing more."""
+        if self._gate is not None:
+            self._gate.close()
         self.journal.close()
 
     def _add_to_backlog(self, event: ProviderEvent) -> None:

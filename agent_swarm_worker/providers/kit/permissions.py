@@ -1,0 +1,92 @@
+"""Ask a session's permission gate about tool calls: whatever goes wrong denies the call.
+
+Every session wraps the gate of its configuration, so an adapter only awaits `decide` of
+`ProviderSessionConfig.permissions` and tells the harness what it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from agent_swarm_worker.contract import PermissionDecided, ToolEnd, Verdict
+from agent_swarm_worker.errors import ProviderError
+
+if TYPE_CHECKING:
+    from agent_swarm_worker.contract import PermissionGate, PermissionRequest, ProviderEvent
+    from agent_swarm_worker.contract.permissions import PolicyMode
+
+DENIED = "denied by the permission policy"
+"""The reason of a denial that gives none."""
+SESSION_OVER = "the session ended before it was decided"
+MAX_DENIED = 10_000
+Emit: TypeAlias = Callable[["ProviderEvent"], None]
+
+
+class ReportedGate:
+    """A gate that fails closed, and reports each decision as an event.
+
+    Several requests may be pending at once.
+    """
+
+    def __init__(self, gate: PermissionGate, emit: Emit) -> None:
+        self._gate = gate
+        self._emit = emit
+        self._denied: dict[str, str] = {}
+        """Why each denied call was denied, by its id."""
+        self._is_closed = False
+
+    @property
+    def mode(self) -> PolicyMode:
+        """The policy."""
+        return self._gate.mode
+
+    async def decide(self, request: PermissionRequest) -> Verdict:
+        """Return the gate's verdict; one that is none, an error or a cancellation denies."""
+        verdict = Verdict(False, SESSION_OVER)
+        try:
+            if not self._is_closed:
+                verdict = _checked(await self._gate.decide(request))
+        except Exception as error:  # a gate that fails allows nothing
+            verdict = Verdict(False, f"the policy could not be asked: {error!r}"[:300])
+        finally:
+            self._decided(request, verdict)
+        return verdict
+
+    def close(self) -> None:
+        """Deny from now on: the session has ended."""
+        self._is_closed = True
+
+    def ended(self, event: ToolEnd) -> ToolEnd:
+        """Return the end of a call: a denied one is an error, and says why."""
+        reason = self._denied.pop(event.tool_call_id, None)
+        if reason is None:
+            return event
+        return replace(event, is_error=True, result=event.result or reason)
+
+    def _decided(self, request: PermissionRequest, verdict: Verdict) -> None:
+        if not verdict.is_allowed and request.tool_call_id and len(self._denied) < MAX_DENIED:
+            self._denied[request.tool_call_id] = verdict.reason
+        self._emit(
+            PermissionDecided(
+                request.tool_call_id,
+                request.tool_name,
+                verdict.is_allowed,
+                verdict.reason,
+                request.helper,
+            )
+        )
+
+
+def _checked(verdict: Any) -> Verdict:
+    if not isinstance(verdict, Verdict) or verdict.is_allowed is not True:
+        return Verdict(False, str(getattr(verdict, "reason", "") or DENIED))
+    return verdict
+
+
+class UnguardedSession(ProviderError):
+    """A session under a permission policy would not ask about its tool calls."""
+
+    def __init__(self, harness: str, why: str) -> None:
+        super().__init__(f"{harness} cannot keep to the permission policy: {why}")
