@@ -88,11 +88,9 @@ def _list(profiles: HarnessProfiles, env: Mapping[str, str], *, as_json: bool) -
     if as_json:
         print_json(rows)
         return 0
-    table = [
-        [str(row["name"]), *(_cell(row[key]) for key in ("used_by", "model", "effort")), _from(row)]
-        for row in rows
-    ]
-    print_table(["NAME", "USED BY", "MODEL", "EFFORT", "FROM"], table)
+    shown = ("used_by", "model", "effort", "permissions")
+    table = [[str(row["name"]), *(_cell(row[key]) for key in shown), _from(row)] for row in rows]
+    print_table(["NAME", "USED BY", "MODEL", "EFFORT", "PERMISSIONS", "FROM"], table)
     return 0
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.errors import BadHarnessProfiles, BadSetting, ConfigError
+from agent_swarm_worker.guards.permissions.policy import Policy
 from agent_swarm_worker.harness_profiles.files import (
     MCP,
     Node,
@@ -358,6 +359,12 @@ def settings_of(
     variables |= {key: (variable,) for key, variable in _VARIABLES.items()}
     variables |= {key: (variable,) for key, variable in _PERMISSIONS.items()}
     variables |= {key: (key.removeprefix("env."),) for key in given if key.startswith("env.")}
+    defaults: dict[str, Any] = {
+        "sandbox": profile.sandbox,
+        "permissions.policy": Policy().mode,
+        "permissions.approval_timeout_s": Policy().approval_timeout_s,
+        **{f"options.{field}": it.default for field, it in options.model_fields.items()},
+    }
     parts = ["model", "effort", "command", "args", "append_prompt", "setup", "cleanup", "sandbox"]
     parts += _PERMISSIONS
     own = [key for key in given if key not in {*parts, *variables}]
@@ -375,9 +382,7 @@ def settings_of(
         elif used:
             yield Setting(key, named(env, used), f"environment: {used}", used)
         else:
-            field = options.model_fields.get(key.removeprefix("options."))
-            default = field.default if field and key.startswith("options.") else None
-            yield Setting(key, profile.sandbox if key == "sandbox" else default, "default")
+            yield Setting(key, defaults.get(key), "default")
     for server in profile.mcp:
         entry = profiles.servers[server]
         value = " ".join([entry.command or entry.url or "", *entry.args])

@@ -65,7 +65,7 @@ def test_the_list(file: Path, env: dict[str, str], capsys: Capture):
     }
     assert (rows["claude:base"]["used_by"], rows["pi:default"]["used_by"]) == ("tasks", "")
     lines = printed(capsys).splitlines()
-    assert lines[0].split() == ["NAME", "USED", "BY", "MODEL", "EFFORT", "FROM"]
+    assert lines[0].split() == ["NAME", "USED", "BY", "MODEL", "EFFORT", "PERMISSIONS", "FROM"]
     assert len(lines) == len(rows) + 1
     assert printed(capsys, "list") == printed(capsys)
 
@@ -81,6 +81,7 @@ def test_each_value_is_explained(file: Path, env: dict[str, str], capsys: Captur
     assert found["options.queue_steering"] == ("off", "environment: CLAUDE_QUEUE_STEERING")
     assert found["setup"] == ("up", "environment: SWARM_SETUP_COMMAND")
     assert found["sandbox"] == ("local", "default")
+    assert found["permissions.policy"] == ("bypass", "default")
     assert found["mcp.fetch"] == ("uvx mcp-server-fetch (needs uvx)", "shipped")
     assert found["tools"][0] == ["deploy"]
     other = explained(capsys, "claude:env")["options.queue_steering"]
