@@ -53,6 +53,7 @@ COMMANDS = {
     "prepare": _Command("prepare", "make a container ready, then run a command in it", True),
     "health": _Command("health", "say whether the worker of this machine lives"),
     "providers": _Command("providers", "list the harnesses that are installed"),
+    "tools": _Command("tools", "check a file of the operator's own tools"),
     "conformance": _Command("conformance", "see whether a harness keeps the contract's promises"),
     "version": _Command("version", "print the version"),
 }

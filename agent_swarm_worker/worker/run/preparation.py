@@ -21,6 +21,7 @@ from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.sandboxes.port import GuestSpec
+from agent_swarm_worker.tool_bridge.serving import SERVER as TOOLS_SERVER
 from agent_swarm_worker.worker.boot.environment import needed_variables
 from agent_swarm_worker.worker.loops.housekeeping import owner
 from agent_swarm_worker.worker.run.continuity import parent_of, with_native_resume
@@ -36,6 +37,7 @@ from agent_swarm_worker.worker.run.running_task import RESUMED
 from agent_swarm_worker.worker.run.session_commands import commands_around
 from agent_swarm_worker.worker.run.session_credentials import select_credentials_for
 from agent_swarm_worker.worker.run.session_summary import Transcript
+from agent_swarm_worker.worker.run.session_tools import with_tools
 from agent_swarm_worker.worker.run.watchdog import SessionLimits, limits_of
 from agent_swarm_worker.workspace.git import identity
 
@@ -94,6 +96,14 @@ async def prepared(
         resumed = row if task.trigger_type == RESUMED else None
         inputs, parent = await _inputs(worker, task, row, resumed, stack)
         config = _config(worker, task, row, inputs)
+        config = await with_tools(
+            worker,
+            inputs.adapter,
+            config,
+            tags=row.tags if row else (),
+            of_profile=None,
+            stack=stack,
+        )
         config = await with_native_resume(worker, inputs.adapter, config, row, parent)
         log = worker.log.bind(task=task.task_id)
         notes: list[str] = []
@@ -114,7 +124,7 @@ async def prepared(
             task=task,
             trigger=trigger,
             workspace=inputs.workspace,
-            mcp_servers=inputs.tools.installed,
+            mcp_servers=_named(config, inputs.tools),
             setup_failure="\n".join(notes),
         )
         config, _ = await wait_all(compose, final_check)
@@ -133,6 +143,12 @@ async def prepared(
                 log=log,
             ),
         )
+
+
+def _named(config: ProviderSessionConfig, tools: SessionMcpServers) -> tuple[str, ...]:
+    """Return the names of the tool servers that the prompt tells of."""
+    is_served = any(server.name == TOOLS_SERVER for server in config.mcp_servers)
+    return (*tools.installed, TOOLS_SERVER) if is_served else tools.installed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
