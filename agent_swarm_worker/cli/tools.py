@@ -103,16 +103,11 @@ async def _check(
             redactor=redactor,
             log=Log(),
         )
-        usable = [tool for tool in tools if all(env.get(name) for name in tool.variables)]
+        usable = [tool for tool in tools if not tool.unset(env)]
         async with served_tools(usable, context) as server:
             called = await _call_all(server, usable, given)
     return [
-        called.get(tool.name)
-        or _row(
-            tool,
-            "failed",
-            f"{', '.join(n for n in sorted(tool.variables) if not env.get(n))} is not set",
-        )
+        called.get(tool.name) or _row(tool, "failed", f"{tool.unset(env)} is not set")
         for tool in tools
     ]
 

@@ -103,7 +103,7 @@ class ToolCalls:
     ) -> ToolAnswer:
         context, texts = self._context, _texts(arguments)
         own = {name: filled(value, context.variables) for name, value in tool.env.items()}
-        common = {name: context.env[name] for name in ENVIRONMENT if name in context.env}
+        common = {name: value for name, value in context.env.items() if name in ENVIRONMENT}
         done = await context.guest.run(
             tuple(with_arguments(word, texts) for word in tool.command),
             env={**common, **own},

@@ -107,6 +107,10 @@ class ToolDefinition(BaseModel):
         texts = (*self.env.values(), *self.headers.values())
         return frozenset(found[1] for text in texts for found in _VARIABLE.finditer(text))
 
+    def unset(self, variables: Mapping[str, str]) -> str:
+        """Return the names of its variables that have no value, for people."""
+        return ", ".join(sorted(name for name in self.variables if not variables.get(name)))
+
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")

@@ -102,7 +102,6 @@ def _selected(
 
 
 def _is_usable(tool: ToolDefinition, variables: Mapping[str, str], log: Log) -> bool:
-    missing = sorted(name for name in tool.variables if not variables.get(name))
-    if missing:
-        log.warning(Event.MCP_CONFIG, tool=tool.name, why=f"{', '.join(missing)} is not set")
-    return not missing
+    if unset := tool.unset(variables):
+        log.warning(Event.MCP_CONFIG, tool=tool.name, why=f"{unset} is not set")
+    return not unset
