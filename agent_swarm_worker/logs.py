@@ -100,6 +100,7 @@ class Event(StrEnum):
     IDENTITY = "workspace.identity"
     SKILLS_SYNCED = "skills.synced"
     MCP_CONFIG = "mcp.config"
+    TOOL_CALLED = "tool.called"
     SECRET_TOO_SHORT = "secret.too_short"  # noqa: S105 - the name of an event
     # the local swarm
     LOCAL_READY = "local.ready"

@@ -30,6 +30,7 @@ from agent_swarm_worker.settings import (
 )
 from agent_swarm_worker.settings.rows import OPERATORS_NAMES, OPERATORS_PREFIXES, SESSIONS_OWN
 from agent_swarm_worker.settings.schema import docstrings
+from agent_swarm_worker.tool_bridge.definitions import ToolSettings
 from agent_swarm_worker.worker.boot.harness import HarnessChoice
 from agent_swarm_worker.workspace.git import GitSettings
 from agent_swarm_worker.workspace.rules import WorkspaceSettings
@@ -93,6 +94,7 @@ def models() -> list[type[SettingsModel]]:
         GitSettings,
         WorkspaceSettings,
         PermissionOptions,
+        ToolSettings,
         ContainerSettings,
         ChildEnvSettings,
         SecretNameSettings,

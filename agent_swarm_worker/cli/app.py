@@ -54,6 +54,7 @@ COMMANDS = {
     "health": _Command("health", "say whether the worker of this machine lives"),
     "providers": _Command("providers", "list the harnesses that are installed"),
     "harness-profiles": _Command("harness_profiles", "list, explain or check harness profiles"),
+    "tools": _Command("tools", "check a file of the operator's own tools"),
     "conformance": _Command("conformance", "see whether a harness keeps the contract's promises"),
     "version": _Command("version", "print the version"),
 }

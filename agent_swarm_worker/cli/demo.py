@@ -174,7 +174,7 @@ def _cheapest_model() -> dict[str, str]:
 
 @asynccontextmanager
 async def _served(app: Any, listener: socket.socket) -> AsyncIterator[None]:
-    from agent_swarm_worker.local_swarm.http_server import HttpServer  # noqa: PLC0415 - an extra
+    from agent_swarm_worker.http_server import HttpServer  # noqa: PLC0415 - an extra
 
     server = HttpServer(app)
     async with anyio.create_task_group() as group:

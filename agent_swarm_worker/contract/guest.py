@@ -288,11 +288,13 @@ class Guest(Protocol):
         timeout_s: float,
         max_output: int,
         name: str = "run",
+        stdin: bytes = b"",
         keep_end: bool = False,
     ) -> Completed:
         """Run a command to its end; end all processes that it leaves.
 
-        Of each stream the first `max_output` bytes are kept, or with `keep_end` the last.
+        It gets `stdin`. Of each stream the first `max_output` bytes are kept, or with `keep_end`
+        the last.
 
         Raises:
             BinaryMissing: the program does not exist or cannot be executed.

@@ -44,6 +44,7 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER
 from agent_swarm_worker.providers.registry import installed_options, spec_of, supported_providers
 from agent_swarm_worker.settings import HarnessOptions, named
+from agent_swarm_worker.tool_bridge.serving import SERVER as TOOLS_SERVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -200,8 +201,9 @@ class HarnessProfiles:
             return
         for name, node in servers.value.items():
             found = [*problems_of(CatalogueServer, node.plain())]
-            if f"{folded(name)}--".startswith(f"{SWARM_SERVER}--"):
-                found.append(((), "this is the name of the swarm's own server"))
+            is_swarms = f"{folded(name)}--".startswith(f"{SWARM_SERVER}--")
+            if is_swarms or folded(name) == TOOLS_SERVER:
+                found.append(((), "this is the name of a server of the worker's own"))
             elif not _SERVER.fullmatch(name):
                 found.append(((), "a name has letters, digits, - and _"))
             if found:

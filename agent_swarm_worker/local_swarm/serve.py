@@ -10,10 +10,10 @@ import anyio
 
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.errors import BadSetting
+from agent_swarm_worker.http_server import HttpServer
 from agent_swarm_worker.ids import IdSource, random_ids
 from agent_swarm_worker.local_swarm.access import require_safe_binding
 from agent_swarm_worker.local_swarm.app import build_app
-from agent_swarm_worker.local_swarm.http_server import HttpServer
 from agent_swarm_worker.local_swarm.mcp_endpoint import McpEndpoint
 from agent_swarm_worker.local_swarm.store import IN_MEMORY, Store
 from agent_swarm_worker.local_swarm.sweeps import SweepSettings, run_sweeps

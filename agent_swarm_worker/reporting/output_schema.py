@@ -11,17 +11,16 @@ import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from agent_swarm_worker.json_schema import BadSchema, JsonSchema
 from agent_swarm_worker.processes.isolated_call import (
     IsolatedCallFailed,
     IsolatedCallUndecided,
     call_isolated,
 )
-from agent_swarm_worker.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-MAX_ERROR_CHARS = 300
 CHECK_LIMIT_S = 10.0
 CHECKS = 2
 """How often a check is tried that the machine does not let end."""
@@ -30,10 +29,6 @@ _VALUE_START = re.compile(r"[\[{]")
 _MAX_BLOCKS = 1000
 _MAX_EFFORT = 2_000_000
 """How many characters may be read without finding a value; limits the time of hostile text."""
-
-
-class BadSchema(ValueError):
-    """The schema itself cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,45 +98,8 @@ def check_output(check: OutputCheck) -> CheckOutcome:
         return CheckOutcome(unusable=str(error) or "it is none")
 
 
-class OutputSchema:
-    """A compiled JSON Schema.
-
-    Raises:
-        BadSchema: the schema cannot be used.
-    """
-
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        # Imported here: most tasks have no schema, and the library takes a while to load.
-        from jsonschema import (  # type: ignore[import-untyped]  # noqa: PLC0415
-            Draft202012Validator,
-            SchemaError,
-            validators,
-        )
-        from referencing.jsonschema import EMPTY_REGISTRY  # noqa: PLC0415
-
-        try:
-            dialect = validators.validator_for(schema, default=Draft202012Validator)
-            dialect.check_schema(schema)
-        except (SchemaError, RecursionError, TypeError, ValueError) as error:
-            raise BadSchema(_message(error)) from None
-        # Without a registry the library would fetch a foreign $ref over the network.
-        self._validator = dialect(schema, registry=EMPTY_REGISTRY)
-
-    def mismatch(self, value: Any) -> str | None:
-        """Return the first error of `value`, or nothing.
-
-        Raises:
-            BadSchema: a reference in the schema is unresolvable or circular.
-        """
-        from referencing.exceptions import Unresolvable  # noqa: PLC0415 - as above
-
-        try:
-            first = next(iter(self._validator.iter_errors(value)), None)
-        except (Unresolvable, RecursionError) as error:
-            raise BadSchema(_message(error)) from None
-        if first is None:
-            return None
-        return f"{first.json_path}: {shorten(first.message, MAX_ERROR_CHARS)}"
+class OutputSchema(JsonSchema):
+    """A schema whose fitting values are found in texts."""
 
     def find(self, text: str) -> tuple[Found | None, str]:
         """Return the whole text if it fits, else the last fitting value in it, else the reason.
@@ -201,8 +159,3 @@ def _refuse_constant(name: str) -> None:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
-def _message(error: Exception) -> str:
-    message = str(getattr(error, "message", None) or error) or type(error).__name__
-    return shorten(message, MAX_ERROR_CHARS)

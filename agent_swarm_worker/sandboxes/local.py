@@ -153,13 +153,15 @@ class LocalGuest:
         timeout_s: float,
         max_output: int,
         name: str = "run",
+        stdin: bytes = b"",
         keep_end: bool = False,
     ) -> Completed:
         """Run a command to its end."""
-        command = Command(argv=argv, env=env, cwd=cwd, name=name)
+        command = Command(argv=argv, env=env, cwd=cwd, name=name, stdin=bool(stdin))
         return await run_to_end(
             self,
             command,
+            stdin=stdin,
             timeout_s=timeout_s,
             max_output=max_output,
             clock=self._clock,
@@ -222,6 +224,12 @@ class LocalGuest:
             await self.end_all()
 
 
+async def _feed(process: Process, stdin: bytes) -> None:
+    if stdin:
+        await process.send(stdin)
+        await process.close_stdin()
+
+
 def _tag(handle: str) -> str:
     """Return the tag of a handle; earlier versions stored the tag itself."""
     return handle.removeprefix(SCHEME)
@@ -251,9 +259,10 @@ async def run_to_end(
     timeout_s: float,
     max_output: int,
     clock: Clock,
+    stdin: bytes = b"",
     keep_end: bool = False,
 ) -> Completed:
-    """Run `command` without input in any guest, and end all it started; see `Guest.run`."""
+    """Run `command` in any guest, and end all it started; see `Guest.run`."""
     stdout, stderr = bytearray(), bytearray()
 
     def add(output: bytearray, chunk: bytes) -> None:
@@ -268,6 +277,7 @@ async def run_to_end(
                     process.wait,
                     lambda: pump(process.stdout, lambda chunk: add(stdout, chunk)),
                     lambda: pump(process.stderr, lambda chunk: add(stderr, chunk)),
+                    lambda: _feed(process, stdin),
                     clock=clock,
                 )
                 exit_code = await process.wait()

@@ -57,7 +57,7 @@ class Upstream:
 
 @pytest.fixture
 async def upstream() -> AsyncIterator[tuple[Upstream, str]]:
-    from agent_swarm_worker.local_swarm.http_server import HttpServer
+    from agent_swarm_worker.http_server import HttpServer
     from agent_swarm_worker.local_swarm.serve import _listen
 
     app = Upstream()

@@ -11,6 +11,7 @@ from reporting_doubles import WordRedactor
 
 from agent_swarm_worker.contract import ProviderResult
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
+from agent_swarm_worker.json_schema import MAX_ERROR_CHARS
 from agent_swarm_worker.reporting.finish import (
     MAX_MESSAGE_CHARS,
     MAX_QUOTED_MESSAGE_CHARS,
@@ -18,7 +19,7 @@ from agent_swarm_worker.reporting.finish import (
     NO_OUTPUT,
     decide_finish,
 )
-from agent_swarm_worker.reporting.output_schema import MAX_ERROR_CHARS, check_output
+from agent_swarm_worker.reporting.output_schema import check_output
 
 SCHEMA = {
     "type": "object",

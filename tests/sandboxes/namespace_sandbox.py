@@ -152,12 +152,14 @@ class NamespaceGuest:
         timeout_s: float,
         max_output: int,
         name: str = "run",
+        stdin: bytes = b"",
         keep_end: bool = False,
     ) -> Completed:
-        command = Command(argv=argv, env=env, cwd=cwd, name=name)
+        command = Command(argv=argv, env=env, cwd=cwd, name=name, stdin=bool(stdin))
         return await run_to_end(
             self,
             command,
+            stdin=stdin,
             timeout_s=timeout_s,
             max_output=max_output,
             clock=self._clock,

@@ -255,6 +255,10 @@ async def test_a_command_is_run_to_its_end(guest: Guest):
     done = await guest.run(("seq", "1000"), max_output=9, keep_end=True, **limits)
     assert done.stdout == b"999\n1000\n"
     assert (await guest.run(("echo",), max_output=9, keep_end=True, **limits)).stdout == b"\n"
+    much = bytes(range(256)) * 4096
+    assert (await guest.run(("cat",), stdin=much, max_output=2**21, **limits)).stdout == much
+    done = await guest.run(("true",), stdin=much, max_output=9, **limits)  # nobody reads it
+    assert done.exit_code == 0
     with pytest.raises(BinaryMissing):
         await guest.run(("no-such-program",), max_output=1, **limits)
 

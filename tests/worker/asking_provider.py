@@ -23,6 +23,8 @@ from agent_swarm_worker.providers.kit.session import BaseSession
 SPEC = HarnessSpec(
     name="asking", wire_name="claude", capabilities=Capabilities(permissions="every")
 )
+SERVERS: dict[str, list[str]] = {}
+"""The tool servers of each session, by task."""
 
 
 class AskingAdapter:
@@ -33,6 +35,7 @@ class AskingAdapter:
         """Nothing is needed."""
 
     async def create_session(self, config: ProviderSessionConfig) -> ProviderSession:
+        SERVERS[config.task_id] = [server.name for server in config.mcp_servers]
         return _Session(config)
 
     async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:

@@ -1,4 +1,4 @@
-"""Permissions of harness profiles: which of two count, and what reaches a session."""
+"""Permissions and tools of harness profiles: which of two count, what reaches a session."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asking_provider import SERVERS, install
 from rig import Rig, running_worker, swarm_rig
 from worker_process import worker_process
 
 from agent_swarm_worker.guards.permissions.policy import Policy
+from agent_swarm_worker.logs import Event
 from agent_swarm_worker.worker.run.session_profile import stricter
 
 pytestmark = pytest.mark.anyio
@@ -60,9 +62,7 @@ ASKING = {"HARNESS_PROVIDER": "asking"}
 @pytest.fixture
 def asking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Install a harness that asks about every call and tells the policy of its session."""
-    import asking_provider
-
-    asking_provider.install(monkeypatch)
+    install(monkeypatch)
 
 
 async def mode_of(rig: Rig, **task: Any) -> str:
@@ -134,3 +134,25 @@ async def test_a_worker_does_not_start_with_permissions_that_cannot_be_kept(
         async with worker_process(tmp_path, {**rig.env, **env}) as worker:
             assert await worker.exit_code() == 78
         assert why in " ".join(worker.lines())
+
+
+async def test_a_profile_names_the_tools_of_its_sessions(tmp_path: Path, asking: None) -> None:
+    tools = tmp_path / "tools.toml"
+    tools.write_text('[tools.look]\ndescription = "Looks."\ncommand = ["true"]')
+    text = """
+    [asking.none]
+    tools = []
+    [asking.looks]
+    tools = ["look", "gone"]
+    """
+    async with swarm_rig(tmp_path) as rig:
+        env = env_of(rig, text, SWARM_TOOLS_FILE=str(tools))
+        async with running_worker(rig, env | {"HARNESS_PROFILE_TASK_CHOICES": "none,looks"}):
+            found = []
+            for tag in ("x", "profile:none", "profile:looks"):
+                task_id = await rig.submit(tags=[tag])
+                await rig.until_ended(task_id)
+                found.append("swarm-tools" in SERVERS[task_id])
+        assert found == [True, False, True]
+        (line,) = [it for it in rig.logged(Event.MCP_CONFIG) if it.get("tool") == "gone"]
+        assert "names no tool" in line["why"]

@@ -29,6 +29,7 @@ from agent_swarm_worker.sandboxes.local import LocalSandbox
 from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.settings import Settings
 from agent_swarm_worker.settings.rows import operators_names
+from agent_swarm_worker.tool_bridge.definitions import ToolSettings, check_tools
 from agent_swarm_worker.workspace.git import GitSettings
 from agent_swarm_worker.workspace.rules import WorkspaceSettings, rules_for
 
@@ -56,6 +57,7 @@ CORE_MODELS: tuple[type[SettingsModel], ...] = (
     PermissionOptions,
     SecretNameSettings,
     TokenizerSettings,
+    ToolSettings,
     WorkspaceSettings,
 )
 """The models with variables that only the operator may set, beside those of the harnesses; all are
@@ -161,6 +163,7 @@ def checked_settings(env: Mapping[str, str]) -> Settings:
     check_choice(env)
     operator_policy(env)
     rules_for(env, None)
+    check_tools(env)
     return settings
 
 

@@ -25,6 +25,7 @@ from agent_swarm_worker.guards.scrubbing.secret_names import is_secret_name
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_server
 from agent_swarm_worker.providers.registry import adapter_spec
+from agent_swarm_worker.tool_bridge.serving import SERVER as TOOLS_SERVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,8 +185,9 @@ def _server(worker: Core, server: InstalledMcpServer, redactor: Redactor) -> Mcp
         if is_secret_name(name) or len(value) >= MIN_SECRET_CHARS:
             redactor.add(name, value.removeprefix("Bearer "))
     why = server.auth_error
-    if server.name == SWARM_SERVER or server.name.startswith(f"{SWARM_SERVER}__"):
-        why = "its name is that of the swarm's own server"
+    is_swarms = server.name == SWARM_SERVER or server.name.startswith(f"{SWARM_SERVER}__")
+    if is_swarms or server.name == TOOLS_SERVER:
+        why = "its name is that of a server of the worker's own"
     elif server.transport not in TRANSPORTS:
         why = f"unknown transport {server.transport!r}"
     elif not (server.command if server.transport == "stdio" else server.url):

@@ -21,6 +21,7 @@ from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.sandboxes.port import GuestSpec
+from agent_swarm_worker.tool_bridge.serving import SERVER as TOOLS_SERVER
 from agent_swarm_worker.worker.boot.environment import needed_variables
 from agent_swarm_worker.worker.boot.harness import HARNESS_PROFILE_KEY
 from agent_swarm_worker.worker.loops.housekeeping import owner
@@ -43,6 +44,7 @@ from agent_swarm_worker.worker.run.session_profile import (
     session_profile,
 )
 from agent_swarm_worker.worker.run.session_summary import Transcript
+from agent_swarm_worker.worker.run.session_tools import with_tools
 from agent_swarm_worker.worker.run.watchdog import SessionLimits, limits_of
 from agent_swarm_worker.workspace.git import identity
 
@@ -102,6 +104,14 @@ async def prepared(
         resumed = row if task.trigger_type == RESUMED else None
         inputs, parent = await _inputs(worker, task, row, resumed, stack)
         config = _config(worker, task, row, inputs)
+        config = await with_tools(
+            worker,
+            inputs.adapter,
+            config,
+            tags=row.tags if row else (),
+            of_profile=inputs.profile.profile.tools,
+            stack=stack,
+        )
         config = await with_native_resume(worker, inputs.adapter, config, row, parent)
         log = worker.log.bind(task=task.task_id)
         notes: list[str] = []
@@ -122,7 +132,7 @@ async def prepared(
             task=task,
             trigger=trigger,
             workspace=inputs.workspace,
-            mcp_servers=inputs.tools.installed,
+            mcp_servers=_named(config, inputs.tools),
             setup_failure="\n".join(notes),
             appended=inputs.profile.profile.append_prompt,
         )
@@ -144,6 +154,12 @@ async def prepared(
                 log=log,
             ),
         )
+
+
+def _named(config: ProviderSessionConfig, tools: SessionMcpServers) -> tuple[str, ...]:
+    """Return the names of the tool servers that the prompt tells of."""
+    is_served = any(server.name == TOOLS_SERVER for server in config.mcp_servers)
+    return (*tools.installed, TOOLS_SERVER) if is_served else tools.installed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

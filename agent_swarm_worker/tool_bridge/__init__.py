@@ -1,0 +1,1 @@
+"""Tools that the operator defines in a file, offered to any harness over MCP (docs/tools.md)."""
