@@ -40,6 +40,7 @@ class Event(StrEnum):
     WORKER_STOPPED = "worker.stopped"
     SIGNAL_IGNORED = "signal.ignored"
     REGISTERED = "worker.registered"
+    HARNESS_NAME = "worker.harness_name"
     CREDENTIALS_MISSING = "credentials.missing"
     CREDENTIALS_READY = "credentials.ready"
     CREDENTIAL_SELECTED = "credential.selected"

@@ -28,7 +28,7 @@ from agent_swarm_worker.providers.registry import spec_of, supported_providers
 from agent_swarm_worker.settings import process_env
 from agent_swarm_worker.state.directory import StateDir
 from agent_swarm_worker.worker.boot.environment import checked_settings
-from agent_swarm_worker.worker.boot.harness import harness_name
+from agent_swarm_worker.worker.boot.harness import harness_name, server_names
 
 if TYPE_CHECKING:
     import argparse
@@ -85,7 +85,7 @@ async def _examine(env: Mapping[str, str]) -> list[Finding]:
         return [*findings, Finding("settings", "fail", str(error), "mend this variable")]
     findings.append(Finding("settings", "ok", "every variable that is set can be used"))
     findings.append(await _harness(env))
-    findings += await _api(settings)
+    findings += await _api(settings, harness_name(env))
     findings += _state(settings)
     findings += _log_dir(settings)
     findings += _programs()
@@ -105,12 +105,14 @@ async def _harness(env: Mapping[str, str]) -> Finding:
     return Finding("harness", "fail", str(error), advice)
 
 
-async def _api(settings: Settings) -> list[Finding]:
+async def _api(settings: Settings, harness: str) -> list[Finding]:
     try:
         async with connected(settings) as client:
             version = await client.resources.health(timeout_s=HEALTH_TIMEOUT_S)
             answers = f"{client.http.shown_url} answers, version {version or 'unknown'}"
-            return [Finding("API", "ok", answers), await _api_key(client)]
+            key = await _api_key(client)
+            name = await _registered_name(client, harness)
+            return [Finding("API", "ok", answers), key, *name]
     except ConfigError as error:
         return [Finding("API", "fail", str(error), "mend this variable")]
     except ApiError as error:
@@ -127,6 +129,23 @@ async def _api_key(client: SwarmClient) -> Finding:
         advice = "the API answers, but not as expected"
         return Finding("API key", "warn", str(error), advice)
     return Finding("API key", "ok", "accepted")
+
+
+async def _registered_name(client: SwarmClient, harness: str) -> list[Finding]:
+    """Say under which name this server would know the harness; doctor does not register."""
+    if harness not in supported_providers():
+        return []
+    names = server_names(spec_of(harness))
+    known = client.capabilities.harness_names
+    await known.learn(names, client.resources.openapi)
+    first, *others = known.to_try(names)
+    if first != harness:
+        detail = f"{harness} is registered as {first}: the server does not list {harness}"
+    elif known.accepts(harness):
+        detail = f"{harness} is registered under its own name"
+    else:
+        detail = f"{harness} is registered under its own name, or as {others[0]} if that is refused"
+    return [Finding("registration", "ok", detail)]
 
 
 def _state(settings: Settings) -> Iterator[Finding]:

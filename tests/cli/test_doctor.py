@@ -59,6 +59,32 @@ def test_all_is_well(good: dict[str, str], capsys: Capture):
     assert "✘" not in said.out
 
 
+@pytest.mark.parametrize(
+    ("listed", "detail"),
+    [
+        (None, "grok is registered under its own name, or as acp if that is refused"),
+        (["opencode", "grok"], "grok is registered under its own name"),
+        (["opencode", "acp"], "grok is registered as acp: the server does not list grok"),
+        (["opencode"], "grok is registered as opencode: the server does not list grok"),
+    ],
+)
+def test_the_name_that_the_server_is_told(
+    env: dict[str, str], tmp_path: Path, capsys: Capture, listed: list[str] | None, detail: str
+):
+    schema = {"properties": {"harness_provider": {"enum": listed}}}
+    body = {"content": {"application/json": {"schema": schema}}}
+    document = {"paths": {"/api/agents": {"post": {"requestBody": body}}}}
+
+    def api(request: str, *rest: Any) -> Any:
+        is_asked = request == "GET /openapi.json" and listed is not None
+        return (200, document) if is_asked else healthy(request, *rest)
+
+    with scripted_api(api) as url:
+        env.update(MCP_BASE_URL=url, API_KEY=KEY, HARNESS_PROVIDER="grok")
+        env["SWARM_STATE_DIR"] = str(tmp_path / "state")
+        assert findings(capsys, 1)["registration"]["detail"] == detail
+
+
 def test_looking_changes_nothing(good: dict[str, str], tmp_path: Path, capsys: Capture):
     findings(capsys, 0)
     assert not (tmp_path / "state").exists()

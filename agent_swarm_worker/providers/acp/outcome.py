@@ -171,7 +171,7 @@ class AcpState(TranslationState):
         return cost_data(
             self.config,
             {self.model: Spent(tokens, usd)},
-            provider=self.spec.server_name,
+            provider=None,
             model=self.model,
             is_error=is_error,
             num_turns=self.turns or None,

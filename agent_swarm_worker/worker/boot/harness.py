@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.api.wire.harness_names import SESSION_NAMES
 from agent_swarm_worker.errors import SwarmWorkerError
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import (
@@ -49,11 +48,6 @@ class Harness:
         """Its specification."""
         return adapter_spec(self.adapter)
 
-    @property
-    def wire_name(self) -> str:
-        """The name to register under: its own, or the nearest one the server accepts."""
-        return wire_name(self.adapter)
-
     def follow(self, env: Mapping[str, str]) -> bool:
         """Switch to the harness that `env` names; true if it changed."""
         wanted = harness_name(env)
@@ -71,10 +65,9 @@ class Harness:
         return True
 
 
-def wire_name(adapter: ProviderAdapter) -> str:
-    """Return the name that is sent to the server."""
-    nearest = adapter_spec(adapter).server_name
-    return nearest if nearest in SESSION_NAMES else DEFAULT_HARNESS
+def server_names(spec: HarnessSpec) -> tuple[str, ...]:
+    """Return the names to send to the server, the best first; it accepts the last."""
+    return (*spec.server_names, DEFAULT_HARNESS)
 
 
 def harness_name(env: Mapping[str, str]) -> str:
