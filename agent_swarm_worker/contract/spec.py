@@ -368,6 +368,11 @@ class HarnessSpec:
             re.compile(expression)
 
     @property
+    def server_name(self) -> str:
+        """The name that every server accepts, if the harness declares one."""
+        return self.server_names[-1]
+
+    @property
     def server_names(self) -> tuple[str, ...]:
         """The names to send to the server, the best first; a server may know none of them."""
         others = (self.wire_name,) if isinstance(self.wire_name, str) else self.wire_name

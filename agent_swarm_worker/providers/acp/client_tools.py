@@ -54,6 +54,8 @@ class ClientTools:
         self._env = dict(env)
         self._numbers = itertools.count(1)
         self._terminals: dict[str, _Terminal] = {}
+        self._reading = anyio.Lock()
+        """One file at a time: whether its content may be sent is known when it was read."""
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers by method."""
@@ -92,6 +94,10 @@ class ClientTools:
         raise RequestRefused(msg, code=INVALID_PARAMS)
 
     async def _read(self, native: Any) -> dict[str, str]:
+        async with self._reading:
+            return await self._content(native)
+
+    async def _content(self, native: Any) -> dict[str, str]:
         params = mapping(native)
         path, root = await self._inside(params.get("path"))
         try:

@@ -115,6 +115,16 @@ def do(step: list[Any], prompt: str) -> None:
             update("s-2", **fields)
         case ["ask", method, params]:
             ask(method, params)
+        case ["ask-many", method, params, times]:
+            for number in range(times):
+                send(id=f"many-{number}", method=method, params=params)
+        case ["many-answers", times]:
+            with ANSWERED:
+                names = [f"many-{number}" for number in range(times)]
+                assert ANSWERED.wait_for(lambda: all(name in ANSWERS for name in names), 50)
+            answers = [ANSWERS.pop(name) for name in names]
+            refused = [one["error"]["message"] for one in answers if "error" in one]
+            note(done=times - len(refused), refused=refused[:1])
         case ["permission", call]:
             ask(
                 "session/request_permission",

@@ -14,6 +14,7 @@ from agent_swarm_worker.contract import Message, Progress, ToolEnd
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.providers.acp.target import Target
+from agent_swarm_worker.providers.kit.jsonrpc import MAX_UNREAD_BYTES
 
 pytestmark = pytest.mark.anyio
 
@@ -127,6 +128,24 @@ async def test_files_inside_are_read_and_written(tmp_path: Path):
     read, absent = ran.answers("fs/read_text_file")
     assert read == {"content": "two\n"}
     assert absent["code"] == -32002
+
+
+async def test_an_agent_that_reads_no_answers_is_given_few(tmp_path: Path):
+    size = 5 << 20
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "big").write_text("y" * size)
+    path = {"sessionId": "s-1", "path": str(tmp_path / "work" / "big")}
+    script = {
+        "before": {"session/prompt": [["ask-many", "fs/read_text_file", path, 30], ["deaf", 2]]},
+        "prompt": [["many-answers", 30], ["ask", "fs/read_text_file", path], ["say", "Well."]],
+    }
+    ran = await run(tmp_path, script)
+    assert (ran.result.is_error, ran.result.output) == (False, "Well.")
+    (answers,) = (entry for entry in ran.log if "done" in entry)
+    assert 1 <= answers["done"] <= MAX_UNREAD_BYTES // size + 2
+    assert "have not been read" in answers["refused"][0]
+    (after,) = ran.answers("fs/read_text_file")
+    assert len(after["content"]) == size
 
 
 async def test_a_directory_behind_a_link_has_two_names(tmp_path: Path):
