@@ -198,9 +198,9 @@ class AcpSession(CliSession):
     async def wait_for_completion(self) -> ProviderResult:
         """Run the session; end all that it leaves."""
         try:
-            return await super().wait_for_completion()
+            async with self._tools.open():
+                return await super().wait_for_completion()
         finally:
-            await self._tools.aclose()
             with anyio.CancelScope(shield=True):
                 await self._note()
 

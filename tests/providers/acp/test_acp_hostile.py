@@ -13,6 +13,7 @@ from acp_rig import make_session, noted, run
 from agent_swarm_worker.contract import Message, Progress, ToolEnd
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.processes import procfs
+from agent_swarm_worker.providers.acp.client_tools import MAX_OUTPUT_BYTES, MIN_OUTPUT_BYTES
 from agent_swarm_worker.providers.acp.target import Target
 from agent_swarm_worker.providers.kit.jsonrpc import MAX_UNREAD_BYTES
 
@@ -181,8 +182,76 @@ async def test_no_file_outside_of_the_directory(tmp_path: Path, path: str):
     assert "code" in ran.answers("fs/read_text_file")[0]
     assert all("code" in answer for answer in ran.answers("fs/write_text_file"))
     assert (tmp_path / "secret").read_text() == "a secret of the host"
-    if path not in ("{work}", "~", "{work}/link/secret"):
+    if path not in ("{work}", "~"):
         assert "code" in ran.answers("terminal/create")[0]
+
+
+async def test_links_are_followed_if_they_stay_inside(tmp_path: Path):
+    (work := tmp_path / "work").mkdir()
+    (work / "sub").mkdir()
+    (work / "sub/a.txt").write_text("old")
+    (work / "file").symlink_to("sub/a.txt")
+    (work / "folder").symlink_to(work / "sub")
+    (work / "new").symlink_to("sub/b.txt")
+    (work / "out").symlink_to(tmp_path)
+    (work / "loop").symlink_to("loop")
+    writes = [{"path": str(work / name), "content": name} for name in ("file", "new", "loop")]
+    script = {
+        "prompt": [
+            ["ask", "fs/read_text_file", {"path": str(work / "file")}],
+            ["ask", "fs/read_text_file", {"path": str(work / "folder/a.txt")}],
+            *(["ask", "fs/write_text_file", write] for write in writes),
+            ["terminal", {"command": "pwd", "cwd": str(work / "folder")}],
+            ["terminal", {"command": "pwd", "cwd": str(work / "out")}],
+            ["ask", "fs/read_text_file", {"path": str(work / "out/x")}],
+            ["say", "Done."],
+        ]
+    }
+    ran = await run(tmp_path, script)
+    read = ran.answers("fs/read_text_file")
+    assert read[:2] == [{"content": "old"}] * 2
+    assert ran.answers("fs/write_text_file")[:2] == [{}, {}]
+    assert "code" in ran.answers("fs/write_text_file")[2]
+    assert (work / "file").is_symlink()
+    assert [(work / "sub" / name).read_text() for name in ("a.txt", "b.txt")] == ["file", "new"]
+    inside, outside = ran.answers("terminal/create")
+    assert "terminalId" in inside
+    assert ran.answers("terminal/output")[0]["output"] == f"{work / 'sub'}\n"
+    for refusal in (outside, read[2]):
+        assert "a link that leads out of the session's directory" in refusal["message"]
+
+
+async def test_the_end_of_a_flood_in_a_terminal_is_kept(tmp_path: Path):
+    line = "yes 0123456789abcdef | head -c 90000000; echo; printf the-end; sleep 60 & exit 4"
+    small = {"command": "yes | head -c 200000; echo bye", "outputByteLimit": 10}
+    script = {
+        "prompt": [["terminal", {"command": line}], ["terminal", small], ["say", "Done."]],
+    }
+    ran = await run(tmp_path, script)
+    big, short = ran.answers("terminal/output")
+    assert (big["truncated"], len(big["output"])) == (True, MAX_OUTPUT_BYTES)
+    assert big["output"].endswith("\nthe-end")
+    assert big["exitStatus"]["exitCode"] == 4
+    assert (short["truncated"], short["output"][-5:]) == (True, "\nbye\n")
+    written = [path for path in (tmp_path / "private").rglob("*") if path.is_file()]
+    assert written == []
+
+
+async def test_many_terminals_share_what_is_kept(tmp_path: Path):
+    params = {"sessionId": "s-1", "command": "yes | head -c 3000000"}
+    asked = [["ask", "terminal/create", params] for _ in range(20)]
+    last = {"sessionId": "s-1", "terminalId": "terminal-20"}
+    script = {
+        "prompt": [
+            *asked,
+            ["ask", "terminal/wait_for_exit", last],
+            ["ask", "terminal/output", last],
+            ["say", "Done."],
+        ]
+    }
+    ran = await run(tmp_path, script)
+    (output,) = ran.answers("terminal/output")
+    assert (output["truncated"], len(output["output"])) == (True, MIN_OUTPUT_BYTES)
 
 
 async def test_a_command_in_a_terminal(tmp_path: Path):
