@@ -183,6 +183,9 @@ class ClientTools:
             text(params.get("command")),
             [text(one) for one in items(params.get("args"))],
         )
+        for key in ("args", "env"):
+            if not isinstance(params.get(key), list | None):
+                raise RequestRefused(f"{key} is no list", code=INVALID_PARAMS)
         cwd, _ = await self._inside(params.get("cwd") or str(self._root))
         if not command:
             raise RequestRefused("there is no command", code=INVALID_PARAMS)
