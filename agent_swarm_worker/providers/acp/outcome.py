@@ -173,7 +173,7 @@ class AcpState(TranslationState):
         return cost_data(
             self.config,
             {self.model: Spent(tokens, usd)},
-            provider=None,
+            provider=self.spec.name,
             model=self.model,
             is_error=is_error,
             num_turns=self.turns or None,
