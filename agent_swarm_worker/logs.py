@@ -22,7 +22,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
-import structlog
+
+from agent_swarm_worker.imports import without
+
+with without("rich"):  # four megabytes, for tracebacks that are not printed here
+    import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
