@@ -101,6 +101,7 @@ def closed_pipe() -> int:
     return write_end
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words",
     [["help"], ["providers"], *also_long(["version", "--json"], ["task", "--help"], ["demo"])],
@@ -130,6 +131,7 @@ def refused(tmp_path: Path) -> Iterator[dict[str, str]]:
         yield bare_env(tmp_path, **env, API_KEY="short", SWARM_LOG_LEVEL="debug")
 
 
+@pytest.mark.long
 def test_the_log_goes_to_standard_error(refused: dict[str, str]):
     code, said, errors = call("run", env=refused)
     assert (code, said) == (1, "")
@@ -151,12 +153,14 @@ def test_a_message_is_one_line_whatever_it_quotes(env: dict[str, str], capsys: C
     )
 
 
+@pytest.mark.long
 @needs_full
 def test_a_full_disk_under_the_log_changes_nothing(refused: dict[str, str]):
     with FULL.open("wb") as full:
         assert call("run", env=refused, stderr=full)[0] == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("closed", ["<&- >&- 2>&-", *also_long("2>&-")])
 def test_streams_that_are_closed_change_nothing(
     closed: str, refused: dict[str, str], tmp_path: Path

@@ -182,6 +182,7 @@ def test_an_address_or_key_that_is_none(
     assert found["state"]["state"] == "ok"
 
 
+@pytest.mark.long
 def test_a_wrong_key(tmp_path: Path):
     with local_swarm(tmp_path) as (url, _, _):
         env = bare_env(tmp_path, **harness_env(), MCP_BASE_URL=url, API_KEY="wrong-key-987654")

@@ -30,6 +30,7 @@ def submit(url: str, text: str) -> None:
     httpx2.post(f"{url}/api/tasks", json=body, headers=BEARER).raise_for_status()
 
 
+@pytest.mark.long
 def test_it_serves_on_a_free_port_and_says_where(tmp_path: Path):
     with local_swarm(tmp_path) as (url, _, said):
         assert httpx2.get(f"{url}/health").json()["status"] == "ok"
@@ -44,6 +45,7 @@ def test_it_serves_on_a_free_port_and_says_where(tmp_path: Path):
     assert (tmp_path / "swarm-local.sqlite").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.long
 def test_it_says_where_even_if_it_logs_nothing(tmp_path: Path):
     with local_swarm(tmp_path, "--db", ":memory:", SWARM_LOG_LEVEL="error") as (url, _, said):
         assert "local.ready" not in said()
@@ -78,6 +80,7 @@ def test_a_signal_ends_it_cleanly_and_at_once(tmp_path: Path, number: signal.Sig
     assert [path.name for path in tmp_path.glob("swarm-local*")] == ["swarm-local.sqlite"]
 
 
+@pytest.mark.long
 def test_a_signal_that_was_ignored_at_the_start_is_ignored_still(tmp_path: Path):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
     try:
@@ -89,6 +92,7 @@ def test_a_signal_that_was_ignored_at_the_start_is_ignored_still(tmp_path: Path)
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.long
 def test_what_it_stored_survives_a_kill(tmp_path: Path):
     with local_swarm(tmp_path) as (url, process, _):
         submit(url, "kept")
@@ -151,6 +155,7 @@ def test_a_database_that_cannot_be_written(refused: Refused, tmp_path: Path, pat
     assert "cannot be written" in said
 
 
+@pytest.mark.long
 def test_a_database_that_another_one_uses(refused: Refused, tmp_path: Path):
     with local_swarm(tmp_path) as (_, _, _):
         code, said = refused("--db", str(tmp_path / "swarm-local.sqlite"), "--port", "0")

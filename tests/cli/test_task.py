@@ -65,6 +65,7 @@ def submitted(task: Task, *words: str) -> str:
 
 
 # --- submit and follow
+@pytest.mark.long
 def test_submit_prints_the_id_and_follow_shows_the_task(task: Task):
     task_id = submitted(task, "please say hi")
     code, said, errors = task("follow", task_id)
@@ -183,6 +184,7 @@ def test_words_that_make_no_command(task: Task, words: list[str]):
 
 
 # --- cancel, show, list
+@pytest.mark.long
 def test_cancel_ends_a_running_task_and_its_follower_says_so(task: Task, url: str, tmp_path: Path):
     env = bare_env(tmp_path, MCP_BASE_URL=url, API_KEY=KEY)
     follower = ("task", "submit", "--follow", "please wait")
@@ -303,6 +305,7 @@ def unread_bytes(pipe: Any) -> int:
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4), sys.byteorder)
 
 
+@pytest.mark.long
 def test_a_signal_ends_following_and_not_the_task(task: Task, url: str, tmp_path: Path):
     env = bare_env(tmp_path, MCP_BASE_URL=url, API_KEY=KEY)
     with running("task", "submit", "--follow", "please wait", env=env, place=tmp_path) as (

@@ -111,6 +111,7 @@ def test_what_is_no_credential_leaves_the_file_alone(tmp_path: Path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["auth.json"]
 
 
+@pytest.mark.long
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path):
     path = tmp_path / "auth.json"
     write_auth_json(path, flat(0), keep_refresh=True)

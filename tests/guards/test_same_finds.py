@@ -50,6 +50,7 @@ def test_the_same_is_found_where_anchors_are_many(
     assert MATCHER.find(text) == plain.find(NAMES, text)
 
 
+@pytest.mark.long
 @given(TEXTS, st.integers(0, 3))
 @settings(max_examples=600)
 def test_the_same_is_found_behind_escapes(text: bytes, level: int) -> None:

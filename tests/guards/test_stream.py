@@ -112,6 +112,7 @@ parts = st.sampled_from(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=150)
 @given(st.lists(parts, max_size=10).map("".join), st.lists(st.integers(1, 40), min_size=1))
 def test_any_text_cut_anyhow(text: str, sizes: list[int]) -> None:

@@ -142,6 +142,7 @@ async def test_completion_has_to_match_the_output_schema(api: Api, output: str |
     assert (await agent.read(task["id"]))["output"] == '{"n": 7}'
 
 
+@pytest.mark.long
 async def test_a_schema_without_sense_holds_nobody_up(local: Local) -> None:
     agent = await local.agent(maxTasks=9)
     for schema in (

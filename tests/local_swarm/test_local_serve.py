@@ -240,6 +240,7 @@ async def test_a_failed_request_leaves_nothing_behind() -> None:
         assert (await agent.finish(task))["success"] is True
 
 
+@pytest.mark.long
 async def test_it_answers_while_the_tools_are_being_loaded(tmp_path: Path) -> None:
     script = """
 import anyio, httpx2, time

@@ -104,6 +104,7 @@ def test_what_is_kept() -> None:
     assert EVERYTHING.parse({})["items"] == []
 
 
+@pytest.mark.long
 @given(JSON)
 def test_no_value_makes_a_check_fall_over(value: Any) -> None:
     for candidate in (value, dict.fromkeys(EVERYTHING.schema()["properties"], value)):

@@ -81,6 +81,7 @@ def by_lane(requests: list[Request]) -> dict[str, list[int]]:
     return lanes
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["hoard", "deliver"])
 async def test_nothing_that_was_put_is_lost_by_a_kill(tmp_path: Path, mode: str) -> None:
     async with serving(lambda _: Reply()) as server:

@@ -173,6 +173,7 @@ async def test_every_kind_goes_where_it_belongs_and_in_order(tmp_path: Path) -> 
     assert {kind for kind, *_ in ALL_KINDS} == set(WriteKind) - {WriteKind.LOGS}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("age_s", [1, 6])
 async def test_what_hangs_since_before_the_api_came_back_is_tried_again(
     tmp_path: Path, age_s: float
@@ -275,6 +276,7 @@ async def test_a_new_key_is_waited_for(tmp_path: Path) -> None:
     assert min(clock.slept) >= LOCKED_OUT_BACKOFF_S[0]
 
 
+@pytest.mark.long
 async def test_lanes_do_not_wait_for_each_other(tmp_path: Path) -> None:
     """Nine lanes hang, more than there are requests at once; the tenth gets through."""
 

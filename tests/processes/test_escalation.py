@@ -280,6 +280,7 @@ async def test_it_may_be_called_again(tag):
     assert again.exit_code == killed.exit_code == 130
 
 
+@pytest.mark.long
 async def test_twenty_trees_at_once(tag, tmp_path):
     argv = python(tmp_path, WORST)
     children = [await spawn(spec(argv, tag)) for _ in range(20)]

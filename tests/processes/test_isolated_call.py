@@ -54,6 +54,7 @@ async def test_what_it_returns_comes_back(kind: str):
     assert await ask(kind, doubled, 21) == 42
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["awaited", "blocking"])
 async def test_what_never_ends_is_ended(kind: str):
     began = time.monotonic()
@@ -62,6 +63,7 @@ async def test_what_never_ends_is_ended(kind: str):
     assert time.monotonic() - began < HANG_S
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["awaited", "blocking"])
 async def test_only_its_own_time_counts(kind: str):
     assert await ask(kind, waiting, 1.0, limit_s=0.5)

@@ -119,6 +119,7 @@ while time.monotonic() < end_s:
 """Leaves its process, its group and its session, over and over: seen, it is somewhere else."""
 
 
+@pytest.mark.long
 async def test_one_that_forks_on_and_on_is_caught(tag, tmp_path):
     argv = python(tmp_path, FORKS_ON)
     beats = [tmp_path / f"beat-{number}" for number in range(6)]

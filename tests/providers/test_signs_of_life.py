@@ -87,6 +87,7 @@ async def test_standard_error_is_one_when_it_is_recorded_no_more(
     assert heard.times > before
 
 
+@pytest.mark.long
 async def test_a_bar_without_a_line_end_shows_its_newest_state(tmp_path: Path):
     session, _ = make_session(
         tmp_path,

@@ -54,6 +54,7 @@ def translator(mode: OutputMode) -> SubprocessTranslator:
     return SubprocessTranslator(mode, ClaudeTranslator(session_config()))
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None)
 @given(st.lists(EVENTS | VALUES, max_size=6), st.integers(0, 255))
 def test_no_event_is_too_strange(said: list[Any], exit_code: int):

@@ -625,6 +625,7 @@ def test_events_after_the_end_are_ignored(reporter, writes, clock):
     assert len(writes.puts) == before
 
 
+@pytest.mark.long
 def test_a_flood_is_bounded_in_memory(make_reporter, journal):
     class Sink:
         def put(self, lane, kind, args):

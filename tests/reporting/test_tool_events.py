@@ -163,6 +163,7 @@ def test_texts_are_scrubbed_bounded_and_on_one_line(events, batches, redactor):
         assert "\n" not in value
 
 
+@pytest.mark.long
 def test_a_queue_that_takes_nothing_does_not_fill_the_memory(clock, redactor):
     taken = []
     broken = True

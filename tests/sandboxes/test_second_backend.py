@@ -73,6 +73,7 @@ async def test_it_keeps_its_promise(
     assert outcome.state != "broken", f"{check.promise} But {outcome.why}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["it-answers", "an-abort-ends-it-and-all-it-started"])
 @pytest.mark.parametrize(
     ("provider", "harness"),

@@ -281,6 +281,7 @@ def test_a_database_that_breaks_while_in_use_is_set_aside(tmp_path: Path) -> Non
         assert (state.noted("after"), state.running()) == ("all", (CLAIM,))
 
 
+@pytest.mark.long
 def test_what_could_not_be_read_is_not_replaced(tmp_path: Path) -> None:
     clock = FakeClock()
     path = tmp_path / "worker.sqlite"

@@ -119,6 +119,7 @@ async def test_a_flood_on_standard_error_is_cut_and_the_task_goes_on(tmp_path: P
         assert "not recorded" in json.dumps([line for line in logged if line["type"] == "stderr"])
 
 
+@pytest.mark.long
 async def test_a_program_that_never_reads_its_prompt(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         row = await ran(rig, harness("deaf_to_its_prompt"), "long " * (1 << 20))

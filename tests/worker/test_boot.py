@@ -147,6 +147,7 @@ def test_a_second_worker_of_one_agent_is_told_who_was_first(start: Start, agent_
 
 
 # --- an API that is not there, or is something else
+@pytest.mark.long
 def test_an_api_that_never_comes_up_ends_the_boot(start: Start):
     assert NOWHERE in start.fails(1, WORKER_API_READY_TIMEOUT_SECONDS="1")
     assert "MCP_BASE_URL" in start.said
@@ -177,6 +178,7 @@ def answering(answer: bytes | None) -> Iterator[str]:
 HTML = b"<html>Sign in to the hotel's network</html>"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "answer",
     [
@@ -226,6 +228,7 @@ def test_a_program_that_cannot_run_is_found_out_at_boot(
     assert answer.json()["agents"] == []
 
 
+@pytest.mark.long
 async def test_an_api_that_comes_up_late_is_waited_for(tmp_path: Path):
     async with restartable_rig(tmp_path) as (rig, _, swarm):
         await swarm.stop()
@@ -279,6 +282,7 @@ async def test_what_is_not_needed_does_not_end_the_boot(tmp_path: Path, call: st
             assert (await rig.until_ended(task_id))["status"] == "completed"
 
 
+@pytest.mark.long
 async def test_a_registration_that_an_outage_breaks_is_tried_again(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         proxy.refuse("POST /api/agents$", 502, "<html>Bad Gateway</html>", times=1)
@@ -294,6 +298,7 @@ async def test_a_server_that_will_not_register_us_ends_the_boot(tmp_path: Path):
                 raise AssertionError("it started")
 
 
+@pytest.mark.long
 async def test_a_signal_while_the_api_is_waited_for_ends_the_worker_at_once(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"

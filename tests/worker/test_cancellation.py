@@ -32,6 +32,7 @@ async def stays_cancelled(rig: Rig, task_id: str) -> None:
     assert task.get("output") is None
 
 
+@pytest.mark.long
 async def test_a_running_session_is_stopped_within_two_seconds(tmp_path: Path):
     env = {**harness("waits", "/nowhere"), **DEFAULTS}
     async with proxy_rig(tmp_path) as (rig, proxy), endless_worker(rig, env):
@@ -73,6 +74,7 @@ async def test_only_the_cancelled_one_of_several_is_stopped(tmp_path: Path):
         assert (await rig.until_ended(second))["output"] == "done at last"
 
 
+@pytest.mark.long
 async def test_a_check_that_hangs_holds_up_no_other(tmp_path: Path):
     env = {**harness("waits", "/nowhere"), "MAX_CONCURRENT_TASKS": "2"}
     async with proxy_rig(tmp_path) as (rig, proxy), endless_worker(rig, env):
@@ -170,6 +172,7 @@ async def test_a_result_that_crosses_a_cancellation_overwrites_nothing(tmp_path:
         assert len(proxy.seen("/finish")) == 1
 
 
+@pytest.mark.long
 async def test_a_check_that_fails_is_made_again(tmp_path: Path):
     async with (
         proxy_rig(tmp_path) as (rig, proxy),

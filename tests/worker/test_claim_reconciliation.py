@@ -94,6 +94,7 @@ async def test_a_claim_that_was_given_up_while_its_answer_was_on_its_way_is_not_
             await only_the_retry_was_run(rig, task_id)
 
 
+@pytest.mark.long
 async def test_a_claim_that_could_not_be_announced_in_time_is_let_go(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         proxy.refuse("POST /api/active-sessions$", 503)
@@ -111,6 +112,7 @@ async def test_a_claim_that_could_not_be_announced_in_time_is_let_go(tmp_path: P
 
 
 # --- the answer is lost
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how", ["cut", *(pytest.param(how, marks=LONG) for how in ("half", "500"))]
 )
@@ -268,6 +270,7 @@ async def test_a_worker_killed_while_it_makes_sure(tmp_path: Path):
         assert starts(rig) == [task_id]
 
 
+@pytest.mark.long
 async def test_a_shutdown_over_the_answer_leaves_it_to_the_next_start(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         proxy.lose_answer(POLL, containing=CLAIMED)
@@ -282,6 +285,7 @@ async def test_a_shutdown_over_the_answer_leaves_it_to_the_next_start(tmp_path: 
         assert starts(rig) == [task_id]
 
 
+@pytest.mark.long
 async def test_a_worker_that_saw_every_answer_looks_for_nothing(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         for _ in range(2):
@@ -291,6 +295,7 @@ async def test_a_worker_that_saw_every_answer_looks_for_nothing(tmp_path: Path):
 
 
 # --- not ours
+@pytest.mark.long
 async def test_a_task_another_process_begins_meanwhile_is_left_to_it(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         proxy.say(POLL, {"trigger": None})
@@ -320,6 +325,7 @@ async def test_a_task_another_process_begins_meanwhile_is_left_to_it(tmp_path: P
         assert not proxy.seen("/supersede|/finish")
 
 
+@pytest.mark.long
 async def test_a_task_claimed_before_our_poll_was_claimed_by_somebody_else(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         proxy.say(POLL, {"trigger": None})

@@ -16,6 +16,7 @@ from agent_swarm_worker.worker.loops import cancellation
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.long
 async def test_twelve_sessions_are_kept_apart(tmp_path: Path):
     await a_crowd_at_once(tmp_path, 12)
 
@@ -31,6 +32,7 @@ async def test_of_many_each_is_asked_about_by_itself_now_and_then(tmp_path: Path
             await until(lambda: rig.logged(Event.TASK_CANCELLED))
 
 
+@pytest.mark.long
 async def test_a_question_for_all_that_hangs_is_asked_again(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(cancellation, "SHARED_TIMEOUT_S", 0.3)
     async with proxy_rig(tmp_path) as (rig, proxy), endless_worker(rig, waiting(tmp_path)):

@@ -65,6 +65,7 @@ async def test_a_session_gets_one_key_and_its_use_is_counted(tmp_path: Path):
         assert (await rig.task(row["id"]))["credentialKeySuffix"] == token[-5:]
 
 
+@pytest.mark.long
 async def test_a_key_that_hit_its_limit_rests_and_the_others_work(tmp_path: Path):
     env = claude(tmp_path, "--limited", TOKENS[1], ANTHROPIC_API_KEY=API_KEY)
     async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, env):

@@ -95,6 +95,7 @@ async def test_what_the_vendor_says_is_passed_on_without_the_key(tmp_path: Path)
             assert (await rig.until_ended(task_id))["status"] == "completed"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_there", [True, False])
 async def test_a_vendor_that_says_nothing_delays_no_poll(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool

@@ -155,6 +155,7 @@ async def test_a_disk_that_is_full_for_a_while_is_used_again(tmp_path: Path, dis
         assert left.execute("SELECT count(*) FROM claims").fetchall() == [(0,)]
 
 
+@pytest.mark.long
 async def test_a_worker_that_is_killed_while_its_disk_is_full_loses_no_line(
     tmp_path: Path, disk: Disk
 ):

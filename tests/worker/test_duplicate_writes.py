@@ -242,6 +242,7 @@ async def test_a_server_that_cannot_be_read_still_gets_everything(tmp_path: Path
             assert len(await look(rig, task_id)) >= 1, name
 
 
+@pytest.mark.long
 async def test_a_whole_session_is_told_once_although_every_first_answer_is_lost(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         paths = ("session-logs", "events/batch", "session-costs", "progress", "context", "finish")

@@ -126,6 +126,7 @@ def test_rows_may_say_who_signs_commits_and_name_what_only_looks_alike():
     assert env.apply(rows(**dict.fromkeys(names, "x"))) == set(names)
 
 
+@pytest.mark.long
 @pytest.mark.anyio
 async def test_no_row_lifts_what_guards_the_operator_in_a_session(tmp_path: Path):
     """The rows of a server that wants the operator's secrets and the agent's traffic."""

@@ -54,6 +54,7 @@ async def test_a_name_server_that_does_not_answer_does_not_hold_the_exit_up(tmp_
             assert time.monotonic() - begin_s < HANG_S
 
 
+@pytest.mark.long
 async def test_a_loop_that_is_stuck_is_ended_and_leaves_no_process(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("deaf"), **with_patch(tmp_path, STUCK_LOOP)}

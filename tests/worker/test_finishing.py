@@ -66,6 +66,7 @@ async def test_output_is_the_result_else_the_last_words(
     assert row["output"].startswith(output)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "output"),
     [
@@ -96,6 +97,7 @@ async def test_a_schema_that_is_none_throws_no_work_away(tmp_path: Path):
     assert (row["status"], row["output"]) == ("completed", "the work")
 
 
+@pytest.mark.long
 async def test_a_schema_that_breaks_its_checker_does_not_break_the_worker(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         env = rig.prints([words("x"), result("1" + "0" * 400)])
@@ -107,6 +109,7 @@ async def test_a_schema_that_breaks_its_checker_does_not_break_the_worker(tmp_pa
             assert row["status"] == "completed"
 
 
+@pytest.mark.long
 async def test_a_pattern_that_never_ends_stops_neither_the_worker_nor_the_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -138,6 +141,7 @@ async def test_what_the_agent_stored_itself_stands(tmp_path: Path):
     assert len(proxy.seen("POST .*/finish")) == 1
 
 
+@pytest.mark.long
 async def test_a_mistake_of_ours_costs_one_task_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -181,6 +185,7 @@ async def test_an_exit_code_comes_with_the_end_of_standard_error(tmp_path: Path,
     assert "the disk is on fire" in row["failureReason"]
 
 
+@pytest.mark.long
 async def test_a_finish_that_the_server_forgot_is_repaired(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         task = await rig.task(await put_back_while_running(rig, slots=1))
@@ -189,6 +194,7 @@ async def test_a_finish_that_the_server_forgot_is_repaired(tmp_path: Path):
         assert task["output"] == "waiting\nthe result"
 
 
+@pytest.mark.long
 async def test_a_running_task_that_comes_again_is_not_started_again(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         task_id = await put_back_while_running(rig, slots=2)

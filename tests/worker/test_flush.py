@@ -65,6 +65,7 @@ async def resume_of(rig: Rig, task_id: str) -> list[str]:
     return [row["id"] for row in rows if row.get("parentTaskId") == task_id]
 
 
+@pytest.mark.long
 async def test_a_result_that_could_not_be_told_arrives_without_a_worker(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         proxy.refuse("/finish", 503)
@@ -117,6 +118,7 @@ async def test_a_crashed_sessions_lines_arrive_and_its_task_stays_for_the_worker
         assert await rig.lines(task_id) == lines
 
 
+@pytest.mark.long
 async def test_with_a_dead_server_nothing_is_lost_and_it_ends_in_time(tmp_path: Path):
     env = worker_env(NOBODY, tmp_path)
     left_behind(tmp_path / "state", AGENT, "one", "two")

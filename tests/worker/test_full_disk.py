@@ -15,6 +15,7 @@ from agent_swarm_worker.worker.loops import poll
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.long
 async def test_nothing_is_claimed_until_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -73,6 +73,7 @@ async def test_a_result_larger_than_a_gateway_lets_pass(tmp_path: Path, max_byte
     assert cost["totalCostUsd"] == 0.25
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("attack", "output", "status"),
     [
@@ -142,6 +143,7 @@ async def test_a_rule_on_words_leaves_a_note(tmp_path: Path) -> None:
     assert row["output"].startswith("[… shortened: 0 of 16 characters")
 
 
+@pytest.mark.long
 async def test_a_cost_that_is_always_refused_holds_nothing_up(tmp_path: Path) -> None:
     async with proxy_rig(tmp_path) as (rig, proxy):
         proxy.refuse("/api/session-costs", 403, HTML, kind="text/html")
@@ -157,6 +159,7 @@ async def test_a_cost_that_is_always_refused_holds_nothing_up(tmp_path: Path) ->
     assert cost["totalCostUsd"] == 0.25
 
 
+@pytest.mark.long
 async def test_a_firewall_that_refuses_everything_for_a_while(tmp_path: Path) -> None:
     go = tmp_path / "go"
     agent = (
@@ -188,6 +191,7 @@ async def test_the_description_of_a_session_is_refused(tmp_path: Path) -> None:
     assert {"taskDescription" in json.loads(it.body) for it in seen if it.status == 201} == {False}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("status", "answer", "kind"),
     [
@@ -223,6 +227,7 @@ async def test_content_that_draws_any_other_answer(
     assert len(refused) < 100
 
 
+@pytest.mark.long
 async def test_a_connection_that_is_closed_over_the_size(tmp_path: Path) -> None:
     """The lines are divided by bytes, and of the longest one both ends arrive."""
     texts = [f"{number} {'x' * 300}" for number in range(60)]
@@ -241,6 +246,7 @@ async def test_a_connection_that_is_closed_over_the_size(tmp_path: Path) -> None
 SCHEMA = {"type": "object", "properties": {"said": {"type": "string"}}, "required": ["said"]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("attack", [MARKUP, ATTACK])
 async def test_fitting_output_that_looks_like_an_attack_stays_the_same_json(
     tmp_path: Path, attack: bytes
@@ -255,6 +261,7 @@ async def test_fitting_output_that_looks_like_an_attack_stays_the_same_json(
     assert json.loads(row["output"]) == output
 
 
+@pytest.mark.long
 async def test_fitting_output_is_never_cut(tmp_path: Path) -> None:
     output = json.dumps({"said": "x" * 200_000})
     async with proxy_rig(tmp_path) as (rig, proxy):

@@ -42,6 +42,7 @@ async def test_a_claim_is_announced_before_anything_else_is_done_about_it(tmp_pa
         assert about_it[0].json()["taskDescription"] == "Say hi"
 
 
+@pytest.mark.long
 async def test_a_session_that_says_nothing_beats_every_three_seconds(tmp_path: Path):
     speed = 20
     env = {**harness("waits", "/nowhere"), "SWARM_HEARTBEAT_INTERVAL_S": "3"}
@@ -59,6 +60,7 @@ async def test_a_session_that_says_nothing_beats_every_three_seconds(tmp_path: P
         assert len(rig.logged(Event.SESSION_OUTPUT)) == said
 
 
+@pytest.mark.long
 async def test_each_of_several_tasks_beats(tmp_path: Path):
     env = {**harness("waits", "/nowhere"), "MAX_CONCURRENT_TASKS": "3"}
     async with proxy_rig(tmp_path) as (rig, proxy), endless_worker(rig, env):
@@ -102,6 +104,7 @@ async def test_a_restarted_api_neither_fails_nor_repeats_a_running_task(tmp_path
         assert len((await rig.get("/api/tasks"))["tasks"]) == 1
 
 
+@pytest.mark.long
 async def test_the_sweep_of_that_test_does_give_up_what_is_silent(tmp_path: Path):
     sweeps = SweepSettings(first_after_s=0.3, every_s=60, reboot_skew_s=0)
     env = {**harness("waits", "/nowhere"), "SWARM_HEARTBEAT_INTERVAL_S": "0.1"}
@@ -224,6 +227,7 @@ async def test_a_task_superseded_by_hand_is_let_go_although_its_row_is_there(tmp
         assert (await rig.task(task_id))["status"] == "superseded"
 
 
+@pytest.mark.long
 async def test_an_agent_that_ended_its_task_itself_has_its_last_word(tmp_path: Path):
     go_on = tmp_path / "go-on"
     async with (

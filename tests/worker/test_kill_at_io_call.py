@@ -35,6 +35,7 @@ def some(every: int, instants: Iterable[Any]) -> list[Any]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", some(24, range(1, LAST, 4)))
 async def test_its_work_is_done_once_and_told_once(tmp_path: Path, at: int):
     async with proxy_rig(tmp_path) as (rig, _):

@@ -36,6 +36,7 @@ def instants() -> list[object]:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("at", "calls"), instants())
 async def test_nothing_is_lost_and_nothing_told_twice(tmp_path: Path, at: int, calls: str):
     async with proxy_rig(tmp_path) as (rig, _):

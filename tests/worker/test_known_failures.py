@@ -48,6 +48,7 @@ async def test_a_registration_after_the_wait_is_tried_five_times_and_then_ends_t
         assert len(proxy.seen("POST /api/agents$")) == before + 5
 
 
+@pytest.mark.long
 async def test_no_call_of_ours_undoes_that_a_poll_made_the_agent_busy(tmp_path: Path):
     async with (
         proxy_rig(tmp_path) as (rig, proxy),
@@ -64,6 +65,7 @@ async def test_no_call_of_ours_undoes_that_a_poll_made_the_agent_busy(tmp_path: 
         assert not [name for name in since if "credential-status" in name or "/profile" in name]
 
 
+@pytest.mark.long
 async def test_a_superseded_task_is_not_begun_again_by_the_worker_itself(tmp_path: Path):
     """Going on is the server's decision: it counts how often, and ends a circle."""
     async with (

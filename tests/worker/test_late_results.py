@@ -25,6 +25,7 @@ async def until_kept(rig: Rig, task_id: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("verb", ["cancel", "supersede"])
 async def test_what_a_task_that_was_taken_came_to_is_in_its_log(tmp_path: Path, verb: str):
     async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, harness("chats", 3)):

@@ -64,6 +64,7 @@ async def stopped_worker(rig: Rig, go: Path, *args: object, **env: str):
 
 
 # --- what was still in the pipes
+@pytest.mark.long
 async def test_what_nobody_had_read_is_told_and_the_task_is_done(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         async with stopped_worker(rig, tmp_path / "go", 20) as (worker, task_id):
@@ -94,6 +95,7 @@ async def complete(rig: Rig, proxy: RecordingProxy, task_id: str) -> None:
     ]
 
 
+@pytest.mark.long
 async def test_a_secret_in_it_is_taken_out(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, _):
         rig.env["MY_PASSWORD"] = PASSWORD
@@ -108,6 +110,7 @@ async def test_a_secret_in_it_is_taken_out(tmp_path: Path):
         assert PASSWORD not in journals[0]
 
 
+@pytest.mark.long
 async def test_half_a_line_that_was_read_is_put_together_again(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, _):
         rig.env["MY_PASSWORD"] = PASSWORD
@@ -132,6 +135,7 @@ async def test_half_a_line_that_was_read_is_put_together_again(tmp_path: Path):
         assert second not in everything
 
 
+@pytest.mark.long
 async def test_a_start_in_between_that_is_killed_in_turn_tells_nothing_twice(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         async with stopped_worker(rig, tmp_path / "go", 20) as (worker, task_id):
@@ -147,6 +151,7 @@ async def test_a_start_in_between_that_is_killed_in_turn_tells_nothing_twice(tmp
         assert await rig.said(task_id) == [f"word {number}" for number in range(20)]
 
 
+@pytest.mark.long
 async def test_a_session_that_goes_on_is_ended_and_handed_back(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("ticks"), **SLOW}
@@ -189,6 +194,7 @@ async def test_a_session_that_had_ended_is_not_run_again(tmp_path: Path, moment:
         await complete(rig, proxy, task_id)
 
 
+@pytest.mark.long
 async def test_a_cost_is_counted_once_whenever_the_worker_dies(tmp_path: Path):
     """The row is stored, and the worker is killed before it hears of that."""
     async with proxy_rig(tmp_path) as (rig, proxy):
@@ -217,6 +223,7 @@ async def test_nobody_sleeps_for_a_session_that_has_ended(tmp_path: Path):
         assert not set(kept) & {info.pid for info in alive()}
 
 
+@pytest.mark.long
 async def test_the_third_signal_takes_the_keeper_along(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("deaf"), "SHUTDOWN_TIMEOUT": "20000"}

@@ -69,6 +69,7 @@ def asked(place: Path) -> list[str]:
     return [path.read_text() for path in sorted(place.glob("asked-*"))]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("adapter")
 async def test_the_same_session_is_asked_once_and_its_cost_counts(tmp_path: Path):
     (tmp_path / "answer").write_text('Here: {"n": 3}')
@@ -87,6 +88,7 @@ async def test_the_same_session_is_asked_once_and_its_cost_counts(tmp_path: Path
         assert await rig.said(row["id"]) == ["I have counted them", "as you wish"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -106,6 +108,7 @@ async def test_it_is_asked_once_only(tmp_path: Path, answer: str, reason: str):
         assert len(await rig.costs(row["id"])) == 2
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("adapter")
 async def test_the_request_is_bounded(tmp_path: Path):
     (tmp_path / "hangs").touch()
@@ -132,6 +135,7 @@ async def test_an_agent_that_stored_fitting_output_is_not_asked(tmp_path: Path):
     assert len(asked(tmp_path)) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("answers", [True, False])
 async def test_a_kill_while_it_is_asked_loses_neither_run(tmp_path: Path, answers: bool):
     (tmp_path / "answer").write_text('{"n": 3}')

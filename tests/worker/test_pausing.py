@@ -30,6 +30,7 @@ async def paused(rig: Rig, task_id: str) -> None:
     await until(lambda: not tagged(log["sessionId"]))
 
 
+@pytest.mark.long
 async def test_a_paused_task_stops_and_keeps_its_place(tmp_path: Path):
     async with (
         proxy_rig(tmp_path) as (rig, proxy),
@@ -45,6 +46,7 @@ async def test_a_paused_task_stops_and_keeps_its_place(tmp_path: Path):
         assert (await rig.task(task_id))["status"] == "paused"
 
 
+@pytest.mark.long
 async def test_a_resumed_task_goes_on_with_what_it_was_asked(tmp_path: Path):
     go_on = tmp_path / "go-on"
     async with (
@@ -63,6 +65,7 @@ async def test_a_resumed_task_goes_on_with_what_it_was_asked(tmp_path: Path):
         assert "Guard the gate" in again[0].read_text().partition("\n")[0]
 
 
+@pytest.mark.long
 async def test_a_word_that_crosses_the_pause_does_not_undo_it(tmp_path: Path):
     async with (
         swarm_rig(tmp_path) as rig,
@@ -111,6 +114,7 @@ async def test_a_task_may_be_paused_twice(tmp_path: Path):
         assert (await rig.task(task_id))["status"] == "paused"
 
 
+@pytest.mark.long
 async def test_a_pause_that_is_over_before_anybody_looks_changes_nothing(tmp_path: Path):
     go_on = tmp_path / "go-on"
     async with (
@@ -207,6 +211,7 @@ async def test_a_resume_whose_answer_was_lost_is_gone_on_with(tmp_path: Path):
         assert len(proxy.seen("/resume")) == 1
 
 
+@pytest.mark.long
 async def test_a_paused_task_that_is_cancelled_or_gone_is_forgotten(tmp_path: Path):
     async with (
         proxy_rig(tmp_path) as (rig, proxy),

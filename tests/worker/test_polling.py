@@ -60,6 +60,7 @@ async def test_an_outage_is_survived(tmp_path: Path):
         assert (await rig.until_ended(task_id))["status"] == "completed"
 
 
+@pytest.mark.long
 async def test_a_key_that_is_refused_for_a_while_is_not_hammered(tmp_path: Path):
     async with (
         proxy_rig(tmp_path) as (rig, proxy),
@@ -126,6 +127,7 @@ async def test_an_idle_worker_asks_every_two_seconds(tmp_path: Path):
         assert len([wait_s for wait_s in clock.slept_s if 1.5 < wait_s < 2.5]) >= 10
 
 
+@pytest.mark.long
 async def test_a_full_worker_does_not_ask(tmp_path: Path):
     go_on = tmp_path / "go-on"
     async with (
@@ -152,6 +154,7 @@ class NoLongWait(QuickClock):
         await super().sleep(seconds)
 
 
+@pytest.mark.long
 async def test_a_used_up_budget_is_asked_about_less_and_less(tmp_path: Path):
     speed = 20
     env = {**harness("waits", "/nowhere"), "MAX_CONCURRENT_TASKS": "2"}
@@ -176,6 +179,7 @@ async def test_a_used_up_budget_is_asked_about_less_and_less(tmp_path: Path):
         assert len(proxy.seen("/api/poll")) == asked
 
 
+@pytest.mark.long
 async def test_work_that_is_given_again_ends_the_back_off(tmp_path: Path):
     async with (
         proxy_rig(tmp_path) as (rig, proxy),
@@ -219,6 +223,7 @@ async def test_a_task_that_runs_is_not_begun_again(tmp_path: Path):
 
 
 # --- what an older server had paused
+@pytest.mark.long
 async def test_paused_tasks_are_taken_up_at_the_start(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         async with running_worker(rig, harness("waits", "/nowhere"), drain_ms=0):

@@ -59,6 +59,7 @@ async def test_its_claims_are_recovered_and_its_outbox_delivered(tmp_path: Path,
             assert (state.running(), Queue(state.database).count()) == ((), 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["worker", "flush"])
 async def test_a_directory_of_a_newer_version_is_refused_in_one_line(tmp_path: Path, command: str):
     async with proxy_rig(tmp_path) as (rig, proxy):

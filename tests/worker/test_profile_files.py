@@ -71,6 +71,7 @@ async def test_an_edit_of_the_agent_is_stored_when_its_session_ends_whatever_the
         assert "IDENTITY.md: tested" in (await profile(rig))["identityMd"]
 
 
+@pytest.mark.long
 async def test_a_field_over_its_budget_is_told_in_the_next_prompts_until_it_is_settled(
     tmp_path: Path,
 ):
@@ -85,6 +86,7 @@ async def test_a_field_over_its_budget_is_told_in_the_next_prompts_until_it_is_s
         assert "was not saved" not in await prompt_of(rig, "look around again")
 
 
+@pytest.mark.long
 async def test_an_edit_of_the_lead_survives_sessions_and_restarts(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         env = desk(rig)
@@ -115,6 +117,7 @@ async def test_an_edit_whose_session_the_worker_did_not_outlive_is_stored_at_the
     assert list((tmp_path / "workspace").glob("*.bak")) == []
 
 
+@pytest.mark.long
 async def test_a_second_agent_in_the_same_workspace_does_not_take_over_the_firsts_profile(
     tmp_path: Path,
 ):

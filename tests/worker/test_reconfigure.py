@@ -30,6 +30,7 @@ def row(key: str, value: str) -> dict[str, object]:
 
 
 # --- how many at once
+@pytest.mark.long
 async def test_more_slots_let_waiting_work_in_and_fewer_end_nothing(tmp_path: Path):
     go_on = tmp_path / "go-on"
     async with swarm_rig(tmp_path) as rig, running_worker(rig, harness("waits", go_on)):
@@ -46,6 +47,7 @@ async def test_more_slots_let_waiting_work_in_and_fewer_end_nothing(tmp_path: Pa
             assert (await rig.until_ended(task_id))["output"] == "done at last"
 
 
+@pytest.mark.long
 async def test_a_registration_that_fails_after_a_change_is_tried_again(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, harness("says_hi")):
         proxy.refuse("POST /api/agents$", 503, times=2)
@@ -53,6 +55,7 @@ async def test_a_registration_that_fails_after_a_change_is_tried_again(tmp_path:
         await until_slots(rig, 3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("value", ["many", "-1", "0", "1.5", "", "1001"])
 async def test_a_value_that_cannot_be_used_is_passed_over(tmp_path: Path, value: str):
     env = {**harness("says_hi"), "MAX_CONCURRENT_TASKS": "2"}
@@ -75,6 +78,7 @@ def harness_changes(rig: Rig) -> int:
     return sum(line.get("key") == "HARNESS_PROVIDER" for line in changes)
 
 
+@pytest.mark.long
 async def test_a_new_harness_runs_the_next_session_and_not_the_current_one(tmp_path: Path):
     go_on = tmp_path / "go-on"
     env = {**harness("waits", go_on), "ANTHROPIC_API_KEY": SECRET, "CLAUDE_BINARY": "nonesuch"}
@@ -95,6 +99,7 @@ async def test_a_new_harness_runs_the_next_session_and_not_the_current_one(tmp_p
         assert third["output"] == "done at last"
 
 
+@pytest.mark.long
 async def test_an_unknown_harness_is_ignored_and_said_once(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, harness("says_hi")):
         proxy.say("config/resolved", {"configs": [row("HARNESS_PROVIDER", "nonesuch")]})
@@ -120,6 +125,7 @@ async def applied(daemon: Daemon, key: str, value: str | None) -> None:
     await until(lambda: daemon._environment.values().get(key) == value)
 
 
+@pytest.mark.long
 async def test_a_row_overlays_the_container_and_its_deletion_brings_it_back(tmp_path: Path):
     seen = tmp_path / "seen"
     seen.mkdir()
@@ -159,6 +165,7 @@ async def test_a_row_cannot_change_who_and_where_the_worker_is(tmp_path: Path):
         assert "stolen" not in given.values()
 
 
+@pytest.mark.long
 async def test_a_failing_configuration_changes_nothing(tmp_path: Path):
     async with (
         proxy_rig(tmp_path) as (rig, proxy),
@@ -175,6 +182,7 @@ async def test_a_failing_configuration_changes_nothing(tmp_path: Path):
 
 
 # --- what the server shows
+@pytest.mark.long
 async def test_a_swapped_harness_is_reported_without_calling_a_busy_agent_idle(tmp_path: Path):
     go_on = tmp_path / "go-on"
     env = {**harness("waits", go_on), "CLAUDE_BINARY": "true"}

@@ -48,6 +48,7 @@ time.sleep(1000)
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("has_lead", [True, False])
 @pytest.mark.parametrize("with_server", [True, False])
 async def test_an_offer_under_review_stays_one(tmp_path: Path, has_lead: bool, with_server: bool):
@@ -81,6 +82,7 @@ def index(proxy: RecordingProxy, pattern: str, place: int = 0) -> int:
 
 
 # --- killed in the middle of a task
+@pytest.mark.long
 async def test_a_killed_worker_is_followed_by_one_that_goes_on_with_its_task(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         task_id = await killed_while_running(rig, harness("deaf"), "I hear nothing")
@@ -97,6 +99,7 @@ async def test_a_killed_worker_is_followed_by_one_that_goes_on_with_its_task(tmp
         assert [path async for path in private.iterdir()] == []
 
 
+@pytest.mark.long
 async def test_the_rest_of_its_journal_is_uploaded_once(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, _):
         task_id = await killed_while_running(rig, harness("chats", 300, **SLOW_LOGS), "word 299")
@@ -115,6 +118,7 @@ async def until_said(rig: Rig, task_id: str, words: list[str]) -> None:
     assert await rig.said(task_id) == words
 
 
+@pytest.mark.long
 async def test_a_start_that_is_interrupted_in_turn_uploads_nothing_twice(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         env = {**rig.env, **harness("chats", 50, **SLOW_LOGS)}
@@ -131,6 +135,7 @@ async def test_a_start_that_is_interrupted_in_turn_uploads_nothing_twice(tmp_pat
         await until_said(rig, task_id, [f"word {number}" for number in range(50)])
 
 
+@pytest.mark.long
 async def test_a_crash_the_api_could_not_be_told_of_is_told_by_a_later_start(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         proxy.refuse("/supersede|/pause|/finish", 503)
@@ -161,6 +166,7 @@ async def test_a_task_that_ended_meanwhile_is_left_as_it_is(tmp_path: Path, end:
         assert not proxy.seen("/supersede")
 
 
+@pytest.mark.long
 async def test_a_worker_killed_before_its_session_began_leaves_nothing_behind(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         held = proxy.hold("prompt-templates/render", times=100)
@@ -179,6 +185,7 @@ async def test_a_worker_killed_before_its_session_began_leaves_nothing_behind(tm
 
 
 # --- killed when the task was done
+@pytest.mark.long
 async def test_a_result_that_was_not_told_is_told_by_the_next_start(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         proxy.refuse("/finish", 503)

@@ -60,6 +60,7 @@ async def test_pings_survive_an_api_that_fails(tmp_path: Path):
         await until(lambda: len(proxy.seen("POST /ping")) > pinged + 5)
 
 
+@pytest.mark.long
 async def test_each_registration_is_refreshed_before_a_server_with_runtimes_forgets_it(
     tmp_path: Path,
 ):

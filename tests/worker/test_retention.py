@@ -109,6 +109,7 @@ def test_the_owner_is_made_up_once_per_state_directory(tmp_path: Path):
         assert owner(state, lambda: next(ids)) == "two"
 
 
+@pytest.mark.long
 @pytest.mark.anyio
 async def test_a_worker_deletes_what_has_arrived_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

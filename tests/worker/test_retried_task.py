@@ -72,6 +72,7 @@ async def only_child(rig: Rig, task_id: str) -> dict[str, Any]:
     return child
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("swept", "at"),
     [
@@ -111,6 +112,7 @@ async def test_it_is_found_although_a_secret_equals_a_word_of_the_protocol(tmp_p
         assert not rig.logged(Event.SESSION_STARTED)
 
 
+@pytest.mark.long
 async def test_a_failure_is_a_result_as_well(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         env = rig.prints([{"type": "result", "is_error": True}], code=1)
@@ -141,6 +143,7 @@ async def test_a_result_that_was_refused_is_known_to_a_later_start(tmp_path: Pat
         assert not rig.logged(Event.SESSION_STARTED)
 
 
+@pytest.mark.long
 async def test_a_retry_of_a_retry_gets_the_first_result(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         task_id = await killed_with_a_result(rig, proxy, harness("says_hi"), at="/finish")
@@ -177,6 +180,7 @@ async def test_a_retry_that_was_lost_before_it_ran_is_passed_over(tmp_path: Path
         assert not rig.logged(Event.SESSION_STARTED)
 
 
+@pytest.mark.long
 async def test_without_a_known_result_it_runs_and_the_reason_is_logged(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         async with worker_process(tmp_path, {**rig.env, **harness("deaf")}) as worker:

@@ -95,6 +95,7 @@ async def test_commands_run_before_and_after_in_the_sessions_directory_and_envir
         }
 
 
+@pytest.mark.long
 async def test_failures_and_limits_are_said_and_cost_no_session(
     tmp_path: Path, origin: Path
 ) -> None:
@@ -117,6 +118,7 @@ async def test_failures_and_limits_are_said_and_cost_no_session(
         assert not Path("/proc", pid).exists()
 
 
+@pytest.mark.long
 async def test_of_long_output_the_end_is_quoted_and_no_part_of_a_secret(
     tmp_path: Path, origin: Path
 ) -> None:
@@ -157,6 +159,7 @@ async def test_a_shutdown_shortens_a_cleanup_that_runs(
         assert cleanup["why"] == "it took longer than 0.1 s of a shutdown and was ended"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("signalled_in", ["setup", "session", "cleanup"])
 async def test_a_shutdown_during_a_command_keeps_its_budget(
     tmp_path: Path, origin: Path, signalled_in: str
@@ -206,6 +209,7 @@ async def test_a_cleanup_runs_for_a_session_that_was_cancelled(
             await rig.until(cleaned)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["leave", "commit", "aside"])
 async def test_uncommitted_work_is_never_lost(tmp_path: Path, origin: Path, how: str) -> None:
     env = {"SWARM_SETUP_COMMAND": "echo made >ready", "SWARM_UNCOMMITTED": how}
@@ -228,6 +232,7 @@ async def test_uncommitted_work_is_never_lost(tmp_path: Path, origin: Path, how:
         assert line["notes"] == ["uncommitted changes were committed"]
 
 
+@pytest.mark.long
 async def test_the_work_of_a_task_that_goes_on_later_is_left_as_it_is(
     tmp_path: Path, origin: Path
 ) -> None:
@@ -260,6 +265,7 @@ async def test_the_work_of_a_task_that_goes_on_later_is_left_as_it_is(
         assert left() == "?? begun\n?? seen"  # the worker was shut down in its preparation
 
 
+@pytest.mark.long
 async def test_what_cannot_be_committed_is_put_aside(tmp_path: Path, origin: Path) -> None:
     agent = AGENT + (
         "import subprocess\n"

@@ -72,6 +72,7 @@ async def test_memories(tmp_path: Path):
     assert "the first run creates the lock" in given["prompt"]
 
 
+@pytest.mark.long
 async def test_a_follow_up_is_told_of_the_task_before(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         first = await rig.submit("Build the bridge")
@@ -84,6 +85,7 @@ async def test_a_follow_up_is_told_of_the_task_before(tmp_path: Path):
     assert 'Task: "Paint it"' in given["prompt"]
 
 
+@pytest.mark.long
 async def test_a_resumed_task_is_told_what_was_done(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         task_id = await rig.submit("Dig the long tunnel")
@@ -101,6 +103,7 @@ async def test_a_resumed_task_is_told_what_was_done(tmp_path: Path):
     assert "Dig the long tunnel" in given["prompt"]
 
 
+@pytest.mark.long
 async def test_where_to_work(tmp_path: Path):
     there = tmp_path / "there"
     there.mkdir()
@@ -204,6 +207,7 @@ async def test_a_missing_directory_is_told_although_there_is_a_clone(tmp_path: P
     assert "apple.txt" in given["files"]
 
 
+@pytest.mark.long
 async def test_a_lead_is_told_what_is_under_way(tmp_path: Path):
     """Else its second session delegates what the first one has delegated."""
     other = "0a9e0000-0000-4000-8000-000000000002"

@@ -222,6 +222,7 @@ async def rest(rig: Rig, variable: str, key: str, index: int) -> None:
     await rig.post("/api/keys/report-rate-limit", limit | until_then)
 
 
+@pytest.mark.long
 async def test_a_key_that_rests_is_not_used(tmp_path: Path):
     async with summary_rig(tmp_path) as (rig, _, it):
         pool = {ROUTER: f"{KEYS[ROUTER]}-first,{KEYS[ROUTER]}-other"}
@@ -242,6 +243,7 @@ async def test_none_is_asked_if_every_key_rests(tmp_path: Path):
         assert it.questions == []
 
 
+@pytest.mark.long
 async def test_none_is_asked_while_it_is_not_known_which_keys_rest(tmp_path: Path):
     async with summary_rig(tmp_path) as (rig, proxy, it):
         proxy.refuse("/api/keys/available.*OPENROUTER", 500)
@@ -265,6 +267,7 @@ async def test_a_rest_that_only_this_worker_knows_counts():
 
 
 # --- failures
+@pytest.mark.long
 async def test_another_credential_is_tried_and_the_task_is_not_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -311,6 +314,7 @@ async def test_an_error_in_the_request_does_not_reach_the_task(
         assert it.questions == []
 
 
+@pytest.mark.long
 async def test_a_model_that_says_nothing_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -326,6 +330,7 @@ async def test_a_model_that_says_nothing_is_not_waited_for(
             assert "no answer within" in await until_skipped(rig)
 
 
+@pytest.mark.long
 async def test_a_long_answer_is_shortened(tmp_path: Path):
     async with summary_rig(tmp_path) as (rig, _, it):
         it.text = LEARNED * 1000
@@ -336,6 +341,7 @@ async def test_a_long_answer_is_shortened(tmp_path: Path):
         assert len(memory["content"]) <= summaries.MAX_SUMMARY_CHARS
 
 
+@pytest.mark.long
 async def test_a_shutdown_leaves_it_to_the_next_start(tmp_path: Path):
     async with summary_rig(tmp_path) as (rig, _, it):
         it.reply = Hang()
@@ -371,6 +377,7 @@ async def killed_then_restarted(
     return task_id
 
 
+@pytest.mark.long
 async def test_a_kill_during_the_question(tmp_path: Path):
     async with summary_rig(tmp_path) as (rig, proxy, it):
         it.reply = Hang()
@@ -381,6 +388,7 @@ async def test_a_kill_during_the_question(tmp_path: Path):
         assert len(proxy.seen("POST /api/memory/index")) == 1
 
 
+@pytest.mark.long
 async def test_a_kill_between_the_memory_and_its_answer(tmp_path: Path):
     async with summary_rig(tmp_path) as (rig, proxy, it):
         held = proxy.hold_answer("POST /api/memory/index")
@@ -402,6 +410,7 @@ async def test_a_lost_answer_is_looked_up(tmp_path: Path, how: str):
         assert len(proxy.seen("POST /api/memory/index")) == 1
 
 
+@pytest.mark.long
 async def test_a_server_without_the_list_replaces_the_memory(tmp_path: Path):
     async with summary_rig(tmp_path) as (rig, proxy, it):
         held = proxy.hold_answer("POST /api/memory/index")
@@ -412,6 +421,7 @@ async def test_a_server_without_the_list_replaces_the_memory(tmp_path: Path):
         assert len(await memories(rig)) == 1
 
 
+@pytest.mark.long
 async def test_a_kill_before_the_finish_is_sent(tmp_path: Path):
     async with summary_rig(tmp_path) as (rig, proxy, it):
         held = proxy.hold("POST /api/tasks/.*/finish")
@@ -425,6 +435,7 @@ async def test_a_kill_before_the_finish_is_sent(tmp_path: Path):
         assert len(it.questions) == 1
 
 
+@pytest.mark.long
 async def test_a_kill_before_the_session_was_reported(tmp_path: Path):
     async with summary_rig(tmp_path) as (rig, _, it):
         env = rig.agent(STAYS) | {"HARNESS_OUTPUT": "stream-json", "SWARM_RESULT_GRACE_S": "600"}

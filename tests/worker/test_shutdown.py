@@ -97,6 +97,7 @@ async def test_a_task_the_last_poll_brings_is_handed_back(tmp_path: Path):
         assert (await rig.get("/api/active-sessions"))["sessions"] == []
 
 
+@pytest.mark.long
 async def test_it_is_handed_back_once_although_the_drain_finds_it_too(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         poll = proxy.hold_answer("GET /api/poll", containing=b"task_assigned")
@@ -113,6 +114,7 @@ async def test_it_is_handed_back_once_although_the_drain_finds_it_too(tmp_path: 
         assert (await rig.task(task_id))["status"] == "superseded"
 
 
+@pytest.mark.long
 async def test_a_poll_that_never_answers_does_not_hold_the_shutdown_up(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         async with running_worker(rig, harness("says_hi"), drain_ms=60_000) as daemon:
@@ -125,6 +127,7 @@ async def test_a_poll_that_never_answers_does_not_hold_the_shutdown_up(tmp_path:
 
 
 # --- when the budget is over
+@pytest.mark.long
 async def test_what_still_runs_is_superseded_before_the_goodbye(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         env = {**rig.env, **harness("waits", "/nowhere"), "SHUTDOWN_TIMEOUT": "3000"}
@@ -198,6 +201,7 @@ async def test_a_task_that_is_being_prepared_is_handed_back(tmp_path: Path):
 
 
 # --- more signals
+@pytest.mark.long
 async def test_a_second_signal_cuts_the_drain_short(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("waits", "/nowhere"), "SHUTDOWN_TIMEOUT": "60000"}
@@ -213,6 +217,7 @@ async def test_a_second_signal_cuts_the_drain_short(tmp_path: Path):
         assert (await rig.task(task_id))["status"] == "superseded"
 
 
+@pytest.mark.long
 async def test_a_third_signal_ends_it_on_the_spot_and_leaves_no_process(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, _):
         env = {**rig.env, **harness("deaf"), "SHUTDOWN_TIMEOUT": "60000"}
@@ -230,6 +235,7 @@ async def test_a_third_signal_ends_it_on_the_spot_and_leaves_no_process(tmp_path
 
 
 # --- an API that does not answer
+@pytest.mark.long
 async def test_without_an_api_the_claim_stays_and_the_next_start_hands_it_back(tmp_path: Path):
     async with restartable_rig(tmp_path) as (rig, _, swarm):
         env = {**rig.env, **harness("waits", "/nowhere"), "SHUTDOWN_TIMEOUT": "1500"}
@@ -250,6 +256,7 @@ async def test_without_an_api_the_claim_stays_and_the_next_start_hands_it_back(t
         assert (kinds.count("system"), kinds.count("assistant")) == (1, 1)
 
 
+@pytest.mark.long
 async def test_an_api_that_hangs_does_not_hold_the_shutdown_up(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         env = harness("waits", "/nowhere")
@@ -267,6 +274,7 @@ async def test_an_api_that_hangs_does_not_hold_the_shutdown_up(tmp_path: Path):
 
 
 # --- a session that had ended when the signal came
+@pytest.mark.long
 @pytest.mark.parametrize("trouble", ["refused", "silent"])
 async def test_a_result_that_could_not_be_told_is_not_thrown_away(tmp_path: Path, trouble: str):
     async with proxy_rig(tmp_path) as (rig, proxy):
@@ -311,6 +319,7 @@ async def test_a_session_that_only_has_to_leave_is_not_handed_back(tmp_path: Pat
         assert len(await rig.costs(task_id)) == 1
 
 
+@pytest.mark.long
 async def test_a_session_in_its_next_turn_is_handed_back_although_it_had_a_result(tmp_path: Path):
     said = tmp_path / "said"
     said.write_text(

@@ -118,6 +118,7 @@ async def test_a_signal_that_stops_a_worker_hands_back_its_task(tmp_path: Path, 
         assert (await rig.task(task_id))["status"] == "superseded"
 
 
+@pytest.mark.long
 async def test_a_worker_under_nohup_survives_the_hangup(tmp_path: Path):
     go_on = tmp_path / "go-on"
     async with proxy_rig(tmp_path) as (rig, _):

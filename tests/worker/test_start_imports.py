@@ -76,11 +76,13 @@ async def test_the_first_request_is_sent_before_the_daemon_is_imported(tmp_path:
     assert found["GET /api/poll"] >= AFTER_THE_FIRST_REQUEST
 
 
+@pytest.mark.long
 async def test_a_start_imports_nothing_for_sessions_before_it_polls(tmp_path: Path):
     found = await modules_of_a_start(tmp_path, **harness("says_hi"))
     assert sorted((HEAVY | FOR_SESSIONS) & found["GET /api/poll"]) == []
 
 
+@pytest.mark.long
 async def test_a_start_imports_the_adapter_of_its_own_harness_alone(tmp_path: Path):
     found = await modules_of_a_start(tmp_path, **harness("says_hi"))
     adapters = {

@@ -73,6 +73,7 @@ async def until_it_is(rig: Rig, task_id: str, status: str) -> dict[str, Any]:
     return dict(await rig.until(look))
 
 
+@pytest.mark.long
 async def test_a_message_reaches_its_session_once(tmp_path: Path):
     async with steerable(tmp_path, {**STEERED, **ON}) as (rig, _):
         first, second = await running(rig), await running(rig)
@@ -99,6 +100,7 @@ async def test_a_report_that_fails_is_repeated_and_the_message_is_not(tmp_path: 
         assert len(proxy.seen("/delivered")) == 4
 
 
+@pytest.mark.long
 async def test_a_report_that_fails_until_after_the_end_is_there_before_it(tmp_path: Path):
     async with steerable(tmp_path, {**STEERED, **ON}) as (rig, proxy):
         task_id = await running(rig)
@@ -112,6 +114,7 @@ async def test_a_report_that_fails_until_after_the_end_is_there_before_it(tmp_pa
         assert len(session_of(task_id).heard) == 1
 
 
+@pytest.mark.long
 async def test_a_report_survives_the_worker(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         async with endless_worker(rig, {**STEERED, **ON}, clock=QuickClock(20)):
@@ -168,6 +171,7 @@ async def test_messages_keep_their_order(tmp_path: Path):
         ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("env", [{}, ON], ids=["off", "on"])
 async def test_a_task_is_cancelled_whether_steering_is_on_or_not(
     tmp_path: Path, env: dict[str, str]
@@ -182,6 +186,7 @@ async def test_a_task_is_cancelled_whether_steering_is_on_or_not(
         await rig.settled(task_id)
 
 
+@pytest.mark.long
 async def test_it_can_be_switched_on_and_off_while_a_task_runs(tmp_path: Path):
     async with steerable(tmp_path, STEERED) as (rig, proxy):
         task_id = await running(rig)
@@ -214,6 +219,7 @@ async def test_a_harness_that_takes_no_messages_says_so(tmp_path: Path):
         assert "takes no messages" in report.json()["reason"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "reason"), [("refuse this", "it is asleep"), ("break at this", "RuntimeError")]
 )
@@ -230,6 +236,7 @@ async def test_a_message_that_is_not_taken_is_reported_with_the_reason(
         assert (await rig.until_ended(task_id))["output"] == "heard 1"
 
 
+@pytest.mark.long
 async def test_a_session_that_hangs_keeps_no_other_from_its_messages(tmp_path: Path):
     async with steerable(tmp_path, {**STEERED, **ON}) as (rig, _):
         first, second = await running(rig), await running(rig)
@@ -239,6 +246,7 @@ async def test_a_session_that_hangs_keeps_no_other_from_its_messages(tmp_path: P
         await until_it_is(rig, second, "delivered")
 
 
+@pytest.mark.long
 async def test_a_message_for_a_session_that_has_ended_is_left_to_the_server(tmp_path: Path):
     async with steerable(tmp_path, {**STEERED, **ON}) as (rig, proxy):
         task_id = await running(rig)
@@ -254,6 +262,7 @@ async def test_a_message_for_a_session_that_has_ended_is_left_to_the_server(tmp_
         assert not proxy.seen("able|delivered$")
 
 
+@pytest.mark.long
 async def test_an_api_that_fails_is_asked_again(tmp_path: Path):
     async with steerable(tmp_path, {**STEERED, **ON}) as (rig, proxy):
         task_id = await running(rig)
@@ -275,6 +284,7 @@ async def test_a_session_that_cannot_even_be_aborted_is_given_up(tmp_path: Path)
         assert (await rig.until_ended(other))["status"] == "completed"
 
 
+@pytest.mark.long
 async def test_a_harness_that_cannot_even_be_checked_does_not_end_the_worker(tmp_path: Path):
     async with steerable(tmp_path, STEERED) as (rig, proxy):
         await until(lambda: proxy.seen("/api/poll"))

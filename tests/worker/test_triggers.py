@@ -78,6 +78,7 @@ async def test_an_offer_that_the_agent_does_not_decide_on_is_said(tmp_path: Path
     assert said == ([] if decision else [task["id"]])
 
 
+@pytest.mark.long
 async def test_an_offer_that_is_assigned_to_the_lead_is_reviewed(tmp_path: Path):
     """The server assigns a new task without an agent to the lead, also if it offers it."""
     async with proxy_rig(tmp_path) as (rig, proxy):
@@ -159,6 +160,7 @@ async def test_channel_cursors_are_committed_when_the_session_went_well(
         assert "**#dev** (user: ada): It *broke*" in only_witnessed(tmp_path)["prompt"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "trigger",
     [
@@ -203,6 +205,7 @@ async def test_an_older_server_may_add_to_the_system_prompt(tmp_path: Path):
     assert "Sing in rhymes." not in given["prompt"]
 
 
+@pytest.mark.long
 async def test_a_task_without_words_and_unknown_to_the_server(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         give(proxy, {"type": "task_assigned", "taskId": "no such task", "task": {"task": ""}})

@@ -24,6 +24,7 @@ async def rows_of(rig: Rig, task_id: str) -> int:
     return sum(row.get("taskId") == task_id for row in rows)
 
 
+@pytest.mark.long
 async def test_it_holds_its_slot_and_beats_until_it_has_arrived(tmp_path: Path):
     async with proxy_rig(tmp_path) as (rig, proxy):
         # Words alone: the server knows no session of the harness, so it would put the task back.

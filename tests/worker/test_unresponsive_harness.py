@@ -29,6 +29,7 @@ def tagged(session_uuid: str) -> list[int]:
     return found
 
 
+@pytest.mark.long
 async def test_a_stubborn_tree_is_gone_within_12_seconds(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig, running_worker(rig, harness("stubborn")):
         task_id = await rig.submit()

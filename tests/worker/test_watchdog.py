@@ -71,6 +71,7 @@ async def test_a_busy_helper_hides_no_loop(tmp_path: Path, kind: str, speaker: s
         assert row["failureReason"].startswith(f"tool-loop: {speaker}Bash was called 15 times")
 
 
+@pytest.mark.long
 async def test_a_silent_session_is_reported_and_then_ended(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         env = harness("waits", tmp_path / "never", SWARM_SESSION_SILENCE_S="0.5")
@@ -85,6 +86,7 @@ async def test_a_silent_session_is_reported_and_then_ended(tmp_path: Path):
         assert all(re.fullmatch(r"No output for 0\.\d s; .* ended after 0\.5 s", w) for w in told)
 
 
+@pytest.mark.long
 async def test_a_session_that_takes_too_long_is_ended(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         env = harness("ticks", SWARM_SESSION_TIMEOUT_S="0.5", SWARM_SESSION_SILENCE_S="600")
@@ -110,6 +112,7 @@ async def progress(rig: Rig, task_id: str) -> list[str]:
     return [row["newValue"] for row in reversed(rows) if row["eventType"] == "task_progress"]
 
 
+@pytest.mark.long
 async def test_a_stall_is_shown_once_and_its_end_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -132,6 +135,7 @@ async def test_a_stall_is_shown_once_and_its_end_too(
         assert re.fullmatch(r"It goes on, after [5-9] min without output", goes_on)
 
 
+@pytest.mark.long
 async def test_a_stall_is_not_told_of_a_task_that_is_being_ended(tmp_path: Path):
     """Progress would set a task going again that was paused or handed over."""
     async with proxy_rig(tmp_path) as (rig, proxy):
@@ -147,6 +151,7 @@ async def test_a_stall_is_not_told_of_a_task_that_is_being_ended(tmp_path: Path)
         assert len(rig.logged(Event.SESSION_STALLED)) == told
 
 
+@pytest.mark.long
 async def test_what_one_says_of_its_end_is_not_called_going_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -197,6 +202,7 @@ async def test_one_that_waits_for_the_network_fails_for_that(tmp_path: Path):
         assert category(rig) == "network"
 
 
+@pytest.mark.long
 async def test_one_that_stays_after_its_result_has_succeeded(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         row = await ran(rig, harness("result_then_stays", SWARM_RESULT_GRACE_S="0.2"))
@@ -207,6 +213,7 @@ async def test_one_that_stays_after_its_result_has_succeeded(tmp_path: Path):
 
 
 # --- limits of a harness and of a task
+@pytest.mark.long
 async def test_limits_of_harness_and_task_hold(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         env = harness("ticks", SWARM_SESSION_TIMEOUT_BY_HARNESS="subprocess=0.4,claude=1h")

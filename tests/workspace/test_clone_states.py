@@ -176,6 +176,7 @@ async def test_changes_that_git_cannot_stash_are_a_stash_all_the_same(
     assert (clone_path / "README.md").read_text() == before
 
 
+@pytest.mark.long
 async def test_what_cannot_be_stashed_at_all_is_on_a_branch_in_git_or_beside_the_clone(
     make_repositories, clone_path, sh, shell
 ):
@@ -364,6 +365,7 @@ async def test_a_broken_clone_stays_if_the_remote_does_not_answer(
     assert not list(clone_path.parent.glob(".api.kept*"))
 
 
+@pytest.mark.long
 async def test_a_submodule_is_current_too_and_its_changes_are_kept_in_it(
     make_repositories, origin, with_submodule, commit, clone_path, sh, shell
 ):
@@ -388,6 +390,7 @@ async def test_a_submodule_is_current_too_and_its_changes_are_kept_in_it(
     assert (await visit(repositories)).warning is None
 
 
+@pytest.mark.long
 async def test_a_submodule_that_the_remote_removed_is_out_of_the_way(
     make_repositories, origin, with_submodule, clone_path, sh
 ):

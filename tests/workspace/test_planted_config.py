@@ -58,6 +58,7 @@ def trap(tmp_path):
     return program, mark
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plant", PROGRAMS)
 async def test_a_planted_program_does_not_run(
     make_repositories, origin, commit, clone_path, shell, trap, plant
@@ -145,6 +146,7 @@ async def test_nor_when_uncommitted_work_is_kept(
     assert (clone_path / "new").exists() == (uncommitted == "commit")
 
 
+@pytest.mark.long
 async def test_the_tree_of_a_submodule_stays_within_the_clone(
     make_repositories, origin, with_submodule, commit, clone_path, sh, shell, outside
 ):

@@ -298,6 +298,7 @@ async def test_what_it_can_do_is_offered_only_if_it_is_asked_for(tmp_path: Path)
 
 
 # --- how it ends
+@pytest.mark.long
 async def test_it_never_answers_the_first_request(tmp_path: Path):
     env = {"ACP_START_TIMEOUT_SECONDS": "1"}
     ran = await run(tmp_path, {"silent": ["initialize"]}, env=env)
@@ -305,6 +306,7 @@ async def test_it_never_answers_the_first_request(tmp_path: Path):
     assert ran.log[-1] == {"end": "input"}
 
 
+@pytest.mark.long
 async def test_it_never_answers_and_never_stops_printing(tmp_path: Path):
     env = {"ACP_START_TIMEOUT_SECONDS": "0.5"}
     script = {"before": {"initialize": [["flood", 10_000_000]]}}
@@ -510,6 +512,7 @@ async def test_a_notice_is_no_part_of_the_answer(tmp_path: Path):
 
 
 # --- time
+@pytest.mark.long
 async def test_silence_ends_a_turn_and_is_called_a_network_failure(tmp_path: Path):
     env = {"ACP_SILENCE_TIMEOUT_SECONDS": "0.5"}
     ran = await run(tmp_path, {"prompt": [["wait", 60]]}, env=env)
@@ -519,6 +522,7 @@ async def test_silence_ends_a_turn_and_is_called_a_network_failure(tmp_path: Pat
     assert ran.log[-1] == {"end": "input"}
 
 
+@pytest.mark.long
 async def test_a_tool_may_be_silent(tmp_path: Path):
     call = {"sessionUpdate": "tool_call", "toolCallId": "c", "title": "x", "status": "in_progress"}
     done = {"sessionUpdate": "tool_call_update", "toolCallId": "c", "status": "completed"}
@@ -527,6 +531,7 @@ async def test_a_tool_may_be_silent(tmp_path: Path):
     assert (ran.result.is_error, ran.result.output) == (False, "Done.")
 
 
+@pytest.mark.long
 async def test_a_turn_has_a_limit_of_its_own(tmp_path: Path):
     call = {"sessionUpdate": "tool_call", "toolCallId": "c", "title": "x", "status": "in_progress"}
     script = {"ignores_cancel": True, "prompt": [["update", call], ["wait", 60]], "no_answer": True}
@@ -596,6 +601,7 @@ async def test_after_an_abort_nothing_is_written_or_started(tmp_path: Path):
     assert not (work / "late-too").exists()
 
 
+@pytest.mark.long
 async def test_an_abort_of_a_deaf_agent_with_a_command(tmp_path: Path):
     script = {
         "ignores_cancel": True,
@@ -607,12 +613,14 @@ async def test_an_abort_of_a_deaf_agent_with_a_command(tmp_path: Path):
     assert not sleepers("98432")
 
 
+@pytest.mark.long
 async def test_a_command_that_outlives_the_agent_is_swept(tmp_path: Path):
     ran = await run(tmp_path, {"prompt": [["command", ["sleep", "98433"]], ["say", "Done."]]})
     assert not ran.result.is_error
     assert not sleepers("98433")
 
 
+@pytest.mark.long
 async def test_an_agent_that_never_exits_by_itself_is_ended_without_a_word(tmp_path: Path):
     ran = await run(tmp_path, {"stays": 600}, target=Target(name="Staying", stays=True))
     assert (ran.result.is_error, ran.of(Progress)) == (False, [])

@@ -512,6 +512,7 @@ async def deliver(
     return delivery, results[0]
 
 
+@pytest.mark.long
 async def test_a_message_waits_for_the_end_of_the_turn(tmp_path: Path):
     script = {"prompt": [["wait", 0.3], ["echo"]]}
     for number, mode in enumerate(("queue", "steer")):

@@ -94,6 +94,7 @@ FIELDS = st.sampled_from(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None, database=None)
 @given(kind=KINDS, fields=st.dictionaries(FIELDS, JSON, max_size=4))
 def test_any_json_may_come(kind: str, fields: dict[str, Any]) -> None:

@@ -155,6 +155,7 @@ async def test_a_server_that_does_not_play_along(rig: CodexRig, how: str, words:
     assert words in (result.failure_reason or "")
 
 
+@pytest.mark.long
 async def test_a_server_that_is_deaf_to_the_interruption_is_killed(rig: CodexRig):
     """And so is the command that it had put into a session of its own."""
     session = await CodexAdapter().create_session(rig.config("deaf", "app-server"))

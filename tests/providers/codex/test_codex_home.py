@@ -136,6 +136,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.long
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), values, max_size=5))
 def test_what_is_written_is_read_again(table: dict[str, Any]):
     assert tomllib.loads(toml_bytes(table).decode()) == table

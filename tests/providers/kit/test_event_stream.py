@@ -47,6 +47,7 @@ def spoilt(value: Any, odd: Any) -> Iterator[Any]:
                 yield copy
 
 
+@pytest.mark.long
 @every_harness
 def test_no_event_of_another_shape_breaks_the_translation(harness: str):
     kinds = {

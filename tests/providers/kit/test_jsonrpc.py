@@ -332,6 +332,7 @@ MESSAGES = st.dictionaries(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=100, deadline=None)
 @given(st.lists(MESSAGES | VALUES | st.lists(MESSAGES, max_size=3), max_size=6))
 def test_no_message_is_too_strange(messages: list[Any]):

@@ -120,6 +120,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.long
 @given(st.lists(st.dictionaries(st.text(max_size=5), VALUES), min_size=1, max_size=4))
 def test_whatever_is_valid_is_read_as_it_is(values: list[dict[str, object]]):
     assert objects(b"".join(map(orjson.dumps, values))) == values
@@ -135,6 +136,7 @@ def test_the_work_for_a_line_is_limited(monkeypatch: pytest.MonkeyPatch):
     assert parts_of(b"{\x1b[" * 15_000) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "line",
     [

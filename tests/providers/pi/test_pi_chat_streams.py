@@ -311,6 +311,7 @@ async def test_what_is_incomplete_is_requested_again_and_counted(
     assert any(line.get("subtype") == "auto_retry_start" for line in dirs.journal())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("api", ["openai", "openrouter", "anthropic"])
 async def test_an_answer_without_a_count_is_in_the_cost(dirs: SessionDirs, api: str):
     turns = [Turn("word " * 200, has_usage=False, half=True), Turn("word " * 200, has_usage=False)]
@@ -325,6 +326,7 @@ async def test_an_answer_without_a_count_is_in_the_cost(dirs: SessionDirs, api: 
     assert sum("estimate" in warning for warning in warnings) == 1
 
 
+@pytest.mark.long
 async def test_a_connection_that_stays_open_or_breaks_after_the_end_costs_nothing(
     dirs: SessionDirs, monkeypatch: pytest.MonkeyPatch
 ):
@@ -336,6 +338,7 @@ async def test_a_connection_that_stays_open_or_breaks_after_the_end_costs_nothin
     await complete(dirs, stream(chunk({"content": "All is well."}, "stop"), then="hang"))
 
 
+@pytest.mark.long
 async def test_a_finish_reason_in_every_chunk_ends_nothing(
     dirs: SessionDirs, monkeypatch: pytest.MonkeyPatch
 ):

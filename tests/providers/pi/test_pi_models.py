@@ -201,6 +201,7 @@ async def test_what_is_unreadable_is_said(tmp_path: Path):
     assert stat.S_ISDIR((tmp_path / ".pi/agent/auth.json").stat().st_mode)
 
 
+@pytest.mark.long
 def test_nothing_heavy_is_imported_before_a_session_starts(tmp_path: Path):
     script = (
         "import sys\n"

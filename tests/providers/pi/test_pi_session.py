@@ -52,6 +52,7 @@ async def test_a_task_with_tools(dirs: SessionDirs, api: str):
     assert ran.events[-1].type == "result"
 
 
+@pytest.mark.long
 def test_the_libraries_of_models_and_tool_servers_are_loaded_by_a_session_that_needs_them():
     package = "agent_swarm_worker.providers.pi"
     code = (
@@ -102,6 +103,7 @@ async def test_bytes_of_a_command_without_a_line_end_are_signs_of_life(
         (dirs.root / "go").touch()
 
 
+@pytest.mark.long
 async def test_a_progress_bar_of_a_command_shows_its_newest_state(dirs: SessionDirs):
     bar = r"first\n5%%\r\033[K 10%%\r\033[32m 42%% of a-secret-of-mine\033[0m"
     dirs.scrubber.add("TOKEN", "a-secret-of-mine")

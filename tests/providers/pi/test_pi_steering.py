@@ -40,6 +40,7 @@ async def talk(
     return *came[0], result.output or ""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("api", ["openai", "anthropic"])
 async def test_a_steering_message_comes_after_the_running_call(dirs: SessionDirs, api: str):
     turns = (Turn("Wait.", [SLEEP]), Turn("More.", [SLEEP]), Turn("End."))

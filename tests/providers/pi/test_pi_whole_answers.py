@@ -34,6 +34,7 @@ async def ran(folder: Path, *steps: Raw) -> tuple[Ran, FakeModel]:
         return await run(dirs, model, env={"MODEL_OVERRIDE": "mine/own"}), model
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "message",
     [

@@ -48,6 +48,7 @@ async def test_a_command_that_closed_its_output_is_waited_for(shop: Workshop):
     assert (shop.cwd / "done").exists()
 
 
+@pytest.mark.long
 async def test_the_time_limit_ends_the_tree(shop: Workshop, tag: str):
     with anyio.fail_after(HANG_S):
         said = await shop.fails(
@@ -71,6 +72,7 @@ async def test_cancelling_kills_the_tree_at_once(shop: Workshop, tag: str, comma
     assert find(tag) == []
 
 
+@pytest.mark.long
 async def test_an_abort_cuts_the_end_at_the_time_limit_short(shop: Workshop, tag: str):
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
@@ -84,6 +86,7 @@ async def test_an_abort_cuts_the_end_at_the_time_limit_short(shop: Workshop, tag
     assert find(tag) == []
 
 
+@pytest.mark.long
 async def test_what_runs_in_the_background_delays_nothing_and_lives_on(shop: Workshop, tag: str):
     with anyio.fail_after(HANG_S):
         assert await shop.use("bash", command="sleep 300 & echo started") == "started"
@@ -95,6 +98,7 @@ async def test_what_runs_in_the_background_delays_nothing_and_lives_on(shop: Wor
     assert find(tag) == []
 
 
+@pytest.mark.long
 async def test_calls_side_by_side_do_not_end_each_other(shop: Workshop):
     said: list[str] = []
 
@@ -129,6 +133,7 @@ async def test_many_short_lines_are_shown_in_part_too(shop: Workshop):
     assert "end\n\n[" in said
 
 
+@pytest.mark.long
 async def test_a_flood_costs_no_memory(shop: Workshop):
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = _peak_kb()

@@ -149,6 +149,7 @@ async def test_a_call_that_goes_wrong_costs_that_call(answer: Any):
         assert await ours.use("mcp__s__echo") == "{}"
 
 
+@pytest.mark.long
 async def test_servers_that_never_answer_are_waited_for_together():
     waited_for, at_once = 0, 0
 

@@ -224,6 +224,7 @@ async def test_of_several_calls_the_unreadable_answer_fails_the_one_that_gets_no
                     tasks.start_soon(ours.fails, "mcp__s__echo")
 
 
+@pytest.mark.long
 async def test_a_server_that_prints_and_answers_is_waited_for(
     tag: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -232,6 +233,7 @@ async def test_a_server_that_prints_and_answers_is_waited_for(
         assert await ours.use("mcp__s__echo") == "at last"
 
 
+@pytest.mark.long
 async def test_a_server_that_answers_too_late_is_waited_for_from_then_on(
     tag: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
@@ -246,6 +248,7 @@ async def test_a_server_that_answers_too_late_is_waited_for_from_then_on(
 HALVES = ["{|" + ANSWER[1:], ANSWER.replace("fine", "fi|ne"), "working " + ANSWER[:-1] + "|}"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("answer", [*HALVES, "working\n" + HALVES[1]])
 async def test_an_answer_with_a_pause_in_it_is_waited_for(
     tag: str, answer: str, monkeypatch: pytest.MonkeyPatch

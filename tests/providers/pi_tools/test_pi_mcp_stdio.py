@@ -39,6 +39,7 @@ async def test_without_servers_there_is_nothing_to_wait_for():
         assert ours.tools == {}
 
 
+@pytest.mark.long
 async def test_a_server_of_the_library_itself(tmp_path: Path, tag: str):
     script = tmp_path / "server.py"
     script.write_text(
@@ -84,6 +85,7 @@ async def test_a_list_without_end_has_one(tag: str, manner: str, count: int):
         assert len(ours.tools) == count
 
 
+@pytest.mark.long
 async def test_servers_that_do_not_come_cost_their_tools_only(tag: str):
     missing = McpServer(name="missing", transport="stdio", command="/there/is/none")
     servers = [
@@ -121,6 +123,7 @@ async def test_a_call_that_fails_costs_that_call(tag: str, manner: str, complain
         assert await ours.use("mcp__other__echo") == "{}"
 
 
+@pytest.mark.long
 async def test_a_call_that_is_never_answered_ends(tag: str):
     async with session(stdio("silent-call"), tag=tag, call_s=0.5) as ours:
         with anyio.fail_after(HANG_S):
@@ -153,6 +156,7 @@ async def test_calls_side_by_side_get_their_own_answers(tag: str):
                 tasks.start_soon(call, number)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("manner", ["grandchild", "stays"])
 async def test_nothing_is_left_of_a_server(tag: str, manner: str):
     async with session(stdio(manner), tag=tag) as ours:

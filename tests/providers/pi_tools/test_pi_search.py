@@ -113,6 +113,7 @@ async def test_globs_take_no_time_whatever_they_are():
     assert time.monotonic() - begin_s < HANG_S
 
 
+@pytest.mark.long
 async def test_a_pattern_that_never_ends_costs_one_file(shop: Workshop):
     (shop.cwd / "a.txt").write_text(CATASTROPHE)
     (shop.cwd / "b.txt").write_text("aaaa\n")
@@ -121,6 +122,7 @@ async def test_a_pattern_that_never_ends_costs_one_file(shop: Workshop):
     assert "[a.txt left out: the pattern takes too long in it]" in said
 
 
+@pytest.mark.long
 async def test_a_search_that_never_ends_is_ended(shop: Workshop, tag: str):
     (shop.cwd / "0.txt").write_text("aaaa\n")
     (shop.cwd / "1.txt").write_text(CATASTROPHE)

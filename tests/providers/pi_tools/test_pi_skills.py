@@ -108,6 +108,7 @@ def test_a_link_to_where_an_installer_keeps_all_skills_is_followed(home: Path):
     assert "private" not in resolved("/skill:key", env(home))[0]
 
 
+@pytest.mark.long
 def test_a_section_stays_small(home: Path):
     for n in range(300):
         skill(home, f"s{n:03}", f"---\nname: s{n}\ndescription: {'x' * 10_000}\n---\n")
