@@ -53,7 +53,8 @@ def without(module: str) -> Iterator[None]:
     """Make the imports of the block do without an optional module, unless it is imported."""
     is_missing = module not in sys.modules
     if is_missing:
-        sys.modules[module] = None  # type: ignore[assignment] - documented: it cannot be imported
+        # Documented: a name with this value cannot be imported.
+        sys.modules[module] = None  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -126,7 +126,8 @@ def _variants(schema: Any, document: Any, depth: int = 0) -> Iterator[Mapping[st
             found = found.get(key) if isinstance(found, Mapping) else None
         yield from _variants(found, document, depth + 1)
     for kind in ("anyOf", "oneOf", "allOf"):
-        for part in schema.get(kind) if isinstance(schema.get(kind), list) else ():
+        parts = schema.get(kind)
+        for part in parts if isinstance(parts, list) else ():
             yield from _variants(part, document, depth + 1)
 
 

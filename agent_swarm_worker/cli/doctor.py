@@ -88,7 +88,7 @@ async def _examine(env: Mapping[str, str]) -> list[Finding]:
     findings.append(Finding("settings", "ok", "every variable that is set can be used"))
     findings.append(await _harness(env))
     findings += await _api(settings, harness_name(env))
-    findings += _home(env)
+    findings += _home(settings)
     findings += _state(settings)
     findings += _log_dir(settings)
     findings += _programs()
@@ -155,13 +155,13 @@ async def _registered_name(client: SwarmClient, harness: str) -> list[Finding]:
     return [Finding("registration", "ok", detail)]
 
 
-def _home(env: Mapping[str, str]) -> Iterator[Finding]:
-    home = env.get("HOME", "")
-    if not home:
-        why = "HOME is not set"
-    elif not Path(home).is_absolute():
+def _home(settings: Settings) -> Iterator[Finding]:
+    home = settings.home
+    if home == Path("/"):
+        why = "HOME is not set, or is /"
+    elif not home.is_absolute():
         why = f"HOME={home} is not absolute"
-    elif not Path(home).is_dir():
+    elif not home.is_dir():
         why = f"HOME={home} is no directory"
     else:
         return

@@ -132,7 +132,9 @@ class ClientTools:
         """
         path, files = text(native), self._guest.files
         root, found = await files.real_path(str(self._root)), self._root / path
-        is_named = ".." not in found.parts and any(map(found.is_relative_to, (self._root, root)))
+        is_named = ".." not in found.parts and (
+            found.is_relative_to(self._root) or found.is_relative_to(root)
+        )
         if path and "\0" not in path and is_named:
             real = await files.real_path(str(found))
             if PurePosixPath(real).is_relative_to(root):

@@ -45,26 +45,31 @@ async def register(worker: LoopParts) -> bool:
     Raises:
         ApiError: the server refused, or did not answer.
     """
-    facts, names = worker.facts, server_names(worker.harness.spec)
-    known = worker.client.capabilities.harness_names
-    await known.learn(names, worker.client.resources.openapi)
-    for name in known.to_try(names):
-        try:
-            agent = await _register_as(worker, name)
-        except ApiRefused as refusal:
-            is_final = isinstance(refusal, GatewayRefused) or name == names[-1]
-            if refusal.status != 400 or is_final:
-                raise
-            known.note(name, accepted=False)
-        else:
-            known.note(name, accepted=True)
-            break
-    worker.log.info(Event.REGISTERED, agent=worker.agent_id, name=agent.name, harness=names[0])
-    _log_name(worker, names[0], name)
+    facts, harness = worker.facts, worker.harness.name
+    agent, sent = await _register_by_name(worker, server_names(worker.harness.spec))
+    worker.log.info(Event.REGISTERED, agent=worker.agent_id, name=agent.name, harness=harness)
+    _log_name(worker, harness, sent)
     before, facts.agent = facts.server_capabilities, agent
     if agent.enabled_capabilities is not None:
         facts.server_capabilities = frozenset(agent.enabled_capabilities)
     return before != facts.server_capabilities
+
+
+async def _register_by_name(worker: LoopParts, names: tuple[str, ...]) -> tuple[Agent, str]:
+    """Register under the best name that the server accepts; return that name too."""
+    known = worker.client.capabilities.harness_names
+    await known.learn(names, worker.client.resources.openapi)
+    for name in known.to_try(names[:-1]):
+        try:
+            agent = await _register_as(worker, name)
+        except ApiRefused as refusal:
+            if refusal.status != 400 or isinstance(refusal, GatewayRefused):
+                raise
+            known.note(name, accepted=False)
+        else:
+            known.note(name, accepted=True)
+            return agent, name
+    return await _register_as(worker, names[-1]), names[-1]
 
 
 async def _register_as(worker: LoopParts, harness: str) -> Agent:
