@@ -46,3 +46,17 @@ def _import(names: tuple[str, ...]) -> None:
         with gc_disabled():
             for name in missing:
                 import_module(name)
+
+
+@contextmanager
+def without(module: str) -> Iterator[None]:
+    """Make the imports of the block do without an optional module, unless it is imported."""
+    is_missing = module not in sys.modules
+    if is_missing:
+        # Documented: a name with this value cannot be imported.
+        sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if is_missing:
+            del sys.modules[module]

@@ -22,7 +22,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
 import orjson
-import structlog
+
+from agent_swarm_worker.imports import without
+
+with without("rich"):  # four megabytes, for tracebacks that are not printed here
+    import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -40,6 +44,7 @@ class Event(StrEnum):
     WORKER_STOPPED = "worker.stopped"
     SIGNAL_IGNORED = "signal.ignored"
     REGISTERED = "worker.registered"
+    HARNESS_NAME = "worker.harness_name"
     CREDENTIALS_MISSING = "credentials.missing"
     CREDENTIALS_READY = "credentials.ready"
     CREDENTIAL_SELECTED = "credential.selected"

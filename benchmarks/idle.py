@@ -1,6 +1,7 @@
 """Measure an idle worker: time to its first poll, memory, CPU.
 
-A ``swarm-worker worker`` process with an API in another process.
+A ``swarm-worker worker`` process with an API in another process: several starts of two
+harnesses, and one of each for its memory. Their programs are stand-ins that print a version.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from agent_swarm_worker.providers.registry import spec_of, supported_providers
 from benchmarks.sink import sink
 
 HARNESSES = {
@@ -25,17 +27,42 @@ HARNESSES = {
 }
 STARTS = 5
 IDLE_S = 10.0
+KEY = "bench-model-key-0123456789"
 
 
 def measure() -> dict[str, Any]:
     """Measure a worker of each harness, none of which is used."""
-    return {name: _measure({"HARNESS_PROVIDER": name, **env}) for name, env in HARNESSES.items()}
+    timed = {name: _measure({"HARNESS_PROVIDER": name, **env}) for name, env in HARNESSES.items()}
+    return {**timed, "idle_rss_mb_by_harness": measure_memory()}
 
 
-def _measure(harness: dict[str, str]) -> dict[str, Any]:
+def measure_memory(*names: str) -> dict[str, float]:
+    """Return the resident MiB of an idle worker of each harness."""
+    found = {}
+    for name in names or supported_providers():
+        with tempfile.TemporaryDirectory() as programs:
+            env = {"HARNESS_PROVIDER": name, **_stand_in(name, Path(programs))}
+            found[name] = float(_measure(env, starts=1)["idle_rss_mb"])
+    return found
+
+
+def _stand_in(name: str, folder: Path) -> dict[str, str]:
+    """Return the settings with which a harness could start: a program, and a credential."""
+    spec = spec_of(name)
+    env = dict.fromkeys(spec.credentials.variables[:1], KEY)
+    bases = {service.base_url_variable for service in spec.credentials.services}
+    env |= dict.fromkeys(filter(None, bases), "http://127.0.0.1:1")  # no vendor is asked
+    program = folder / (spec.program.name if spec.program else "agent")
+    program.write_text("#!/bin/sh\necho 1.0\n")
+    program.chmod(0o755)
+    env |= {"HARNESS_COMMAND": str(program), "ACP_TARGET_COMMAND": str(program)}
+    return {**env, "PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def _measure(harness: dict[str, str], *, starts: int = STARTS) -> dict[str, Any]:
     """Start it several times; let the last one idle."""
     first_poll_s, rss_mb, cpu_share = [], 0.0, 0.0
-    for number in range(STARTS):
+    for number in range(starts):
         with sink() as (url, api), tempfile.TemporaryDirectory() as run_dir:
             started_s = time.perf_counter()
             worker = _start(url, run_dir, harness)
@@ -43,7 +70,7 @@ def _measure(harness: dict[str, str]) -> dict[str, Any]:
                 assert api.stdout is not None
                 assert api.stdout.readline().strip() == "polled"
                 first_poll_s.append(time.perf_counter() - started_s)
-                if number == STARTS - 1:
+                if number == starts - 1:
                     rss_mb, cpu_share = _idle(worker.pid)
             finally:
                 worker.terminate()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from agent_swarm_worker.api.harness_names import HarnessNames
 from agent_swarm_worker.errors import RouteMissing
 from agent_swarm_worker.logs import Event, Log
 
@@ -68,6 +69,7 @@ class Feature(StrEnum):
     STORED_MEMORIES = "memory/list"
     STORED_COSTS = "session-costs/stored"
     COSTS = "session-costs"
+    OPENAPI = "openapi.json"
 
 
 class ServerCapabilities:
@@ -82,6 +84,7 @@ class ServerCapabilities:
         self._first_calls: dict[str, anyio.Event] = {}
         self._answers: dict[str, int] = {}
         self._faults: dict[str, int] = {}
+        self.harness_names = HarnessNames(clock)
 
     def has(self, feature: str) -> bool:
         """True unless `feature` was found missing and is not due for another try."""

@@ -76,6 +76,10 @@ class Resources(Endpoints):
         answer = await self._http.call("POST", "/api/memory/list", body=body)
         return tuple(Row(row).text("sourcePath") for row in Row(answer).array("results"))
 
+    async def openapi(self) -> dict[str, Any] | None:
+        """Return the server's OpenAPI document (docs/api.md 17.1), ``None`` if it has none."""
+        return await self._call_if(Feature.OPENAPI, "GET", "/openapi.json")
+
     async def repos(self, name: str) -> tuple[Repo, ...]:
         """Return the repositories of exactly this name (docs/api.md 15.1)."""
         answer = await self._get(Feature.REPOS, "/api/repos", {"name": name})

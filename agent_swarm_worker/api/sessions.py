@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
 from agent_swarm_worker.api.http import RETRIED_STATUSES
 from agent_swarm_worker.api.values import Identifier, Row, read_row, segment, verbatim
+from agent_swarm_worker.api.wire.bodies import NEAREST
 from agent_swarm_worker.api.wire.tasks import Task
 from agent_swarm_worker.errors import ApiGarbled, ApiRefused, GatewayRefused, Unauthorized
 
@@ -228,8 +229,17 @@ class Records(Endpoints):
         await self._store("/api/session-logs", body=body)
 
     async def cost(self, row: Mapping[str, Any]) -> None:
-        """Upload the cost of a session (docs/api.md 10.1); the row comes from `wire.cost_body`."""
-        await self._store("/api/session-costs", body=row)
+        """Upload the cost of a session (docs/api.md 10.1); the row comes from `wire.cost_body`.
+
+        A server that refuses the harness's name gets the nearest one.
+        """
+        nearest, body = row.get(NEAREST), {**row, NEAREST: None}
+        try:
+            await self._store("/api/session-costs", body=body)
+        except ApiRefused as refusal:
+            if nearest is None or refusal.status != 400 or isinstance(refusal, GatewayRefused):
+                raise
+            await self._store("/api/session-costs", body={**body, "provider": nearest})
 
     async def costs_of(
         self, *, task_id: str | None, agent_id: str | None = None

@@ -8,6 +8,7 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker import __version__, logs
@@ -21,20 +22,21 @@ from agent_swarm_worker.errors import (
     BinaryMissing,
     ConfigError,
     StateLocked,
+    StateUnwritable,
     SwarmWorkerError,
     Unauthorized,
 )
 from agent_swarm_worker.harness_profiles.names import HarnessProfileSettings
 from agent_swarm_worker.providers.registry import spec_of, supported_providers
 from agent_swarm_worker.settings import process_env
-from agent_swarm_worker.state.directory import StateDir
-from agent_swarm_worker.worker.boot.environment import checked_settings
-from agent_swarm_worker.worker.boot.harness import harness_name, profile_of
+from agent_swarm_worker.state.directory import StateDir, agent_dir
+from agent_swarm_worker.worker.boot.availability import find_program
+from agent_swarm_worker.worker.boot.environment import checked_settings, make_sandbox
+from agent_swarm_worker.worker.boot.harness import harness_name, profile_of, server_names
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from agent_swarm_worker.api.client import SwarmClient
     from agent_swarm_worker.settings import Settings
@@ -87,7 +89,8 @@ async def _examine(env: Mapping[str, str]) -> list[Finding]:
     findings.append(Finding("settings", "ok", "every variable that is set can be used"))
     findings += _profile(env)
     findings.append(await _harness(env))
-    findings += await _api(settings)
+    findings += await _api(settings, harness_name(env))
+    findings += _home(settings)
     findings += _state(settings)
     findings += _log_dir(settings)
     findings += _programs()
@@ -112,6 +115,10 @@ async def _harness(env: Mapping[str, str]) -> Finding:
     name = harness_name(env)
     error = await missing_requirement(name, env)
     if error is None:
+        found = await find_program(name, env, make_sandbox())
+        if not found.works:
+            state = "warn" if found.is_slow else "fail"
+            return Finding("harness", state, f"{name}: {found.reason}", found.todo)
         return Finding("harness", "ok", f"{name}: program and credentials are there")
     others = ", ".join(supported_providers())
     advice = error.advice or f"or set HARNESS_PROVIDER to another one of: {others}"
@@ -121,12 +128,14 @@ async def _harness(env: Mapping[str, str]) -> Finding:
     return Finding("harness", "fail", str(error), advice)
 
 
-async def _api(settings: Settings) -> list[Finding]:
+async def _api(settings: Settings, harness: str) -> list[Finding]:
     try:
         async with connected(settings) as client:
             version = await client.resources.health(timeout_s=HEALTH_TIMEOUT_S)
             answers = f"{client.http.shown_url} answers, version {version or 'unknown'}"
-            return [Finding("API", "ok", answers), await _api_key(client)]
+            key = await _api_key(client)
+            name = await _registered_name(client, harness)
+            return [Finding("API", "ok", answers), key, *name]
     except ConfigError as error:
         return [Finding("API", "fail", str(error), "mend this variable")]
     except ApiError as error:
@@ -145,13 +154,47 @@ async def _api_key(client: SwarmClient) -> Finding:
     return Finding("API key", "ok", "accepted")
 
 
+async def _registered_name(client: SwarmClient, harness: str) -> list[Finding]:
+    """Say under which name this server would know the harness; doctor does not register."""
+    if harness not in supported_providers():
+        return []
+    names = server_names(spec_of(harness))
+    known = client.capabilities.harness_names
+    await known.learn(names, client.resources.openapi)
+    first, *others = known.to_try(names)
+    if first != harness:
+        detail = f"{harness} is registered as {first}: the server does not list {harness}"
+    elif known.accepts(harness):
+        detail = f"{harness} is registered under its own name"
+    else:
+        detail = f"{harness} is registered under its own name, or as {others[0]} if that is refused"
+    return [Finding("registration", "ok", detail)]
+
+
+def _home(settings: Settings) -> Iterator[Finding]:
+    home = settings.home
+    if home == Path("/"):
+        why = "HOME is not set, or is /"
+    elif not home.is_absolute():
+        why = f"HOME={home} is not absolute"
+    elif not home.is_dir():
+        why = f"HOME={home} is no directory"
+    else:
+        return
+    advice = "set it: programs look for logins there, and the worker keeps its state there"
+    yield Finding("HOME", "warn", why, advice)
+
+
 def _state(settings: Settings) -> Iterator[Finding]:
+    """Check the state directory; one that is not there is not made."""
     root = settings.state_root()
-    was_there, before = root.exists(), _names_in(root)
-    made: Path | None = None
+    own = agent_dir(root, settings.agent_id or "doctor")
+    place = _nearest(own)
     try:
-        with StateDir.open(root, settings.agent_id or "doctor", clock=SystemClock()) as state:
-            made = state.path if state.path.name not in before else None
+        if place == own:
+            StateDir.open(root, settings.agent_id or "doctor", clock=SystemClock()).close()
+        elif not _is_writable(place):
+            raise StateUnwritable(root, f"{place} is not a directory one may write to")
     except StateLocked as error:
         yield Finding("state", "warn", str(error), "fine if that is a worker of yours")
     except SwarmWorkerError as error:
@@ -159,30 +202,30 @@ def _state(settings: Settings) -> Iterator[Finding]:
         return
     else:
         yield Finding("state", "ok", f"{root} can be written")
-    yield _disk(root)
-    if made:  # a check must leave nothing behind
-        shutil.rmtree(made if was_there else root, ignore_errors=True)
+    yield _disk(place)
 
 
 def _log_dir(settings: Settings) -> Iterator[Finding]:
     """Check ``LOG_DIR`` without making it: its nearest directory must be one to write to."""
     if settings.log_dir is None:
         return
-    place = settings.log_dir
-    while not os.path.lexists(place) and place != place.parent:
-        place = place.parent
-    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+    place = _nearest(settings.log_dir)
+    if _is_writable(place):
         yield Finding("LOG_DIR", "ok", f"{settings.log_dir} can be written")
     else:
         why = f"{place} is not a directory one may write to"
         yield Finding("LOG_DIR", "fail", f"LOG_DIR={settings.log_dir}: {why}", "name another one")
 
 
-def _names_in(directory: Path) -> set[str]:
-    try:
-        return {path.name for path in directory.iterdir()}
-    except OSError:
-        return set()
+def _nearest(path: Path) -> Path:
+    """Return the path, or the nearest one above it that exists."""
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _is_writable(directory: Path) -> bool:
+    return directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)
 
 
 def _disk(directory: Path) -> Finding:

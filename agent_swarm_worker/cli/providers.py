@@ -5,6 +5,7 @@ With ``schema`` it prints the options of one harness as JSON Schema.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         [
             [
                 str(row["name"]),
-                "yes" if row["ready"] else "no",
+                "yes" if row["ready"] else "unknown" if row["is_slow"] else "no",
                 str(row["from"]),
                 str(row["status"]),
                 str(row["version"]) or "-",
@@ -98,17 +99,22 @@ async def missing_requirement(name: str, env: Mapping[str, str]) -> SwarmWorkerE
 async def _describe_all(env: Mapping[str, str]) -> list[dict[str, str | bool]]:
     rows: dict[str, dict[str, str | bool]] = {}
 
+    # A program takes longer to answer if all are started at once.
+    probes = anyio.CapacityLimiter(max(2, os.cpu_count() or 1))
+
     async def describe(name: str) -> None:
-        missing = await missing_requirement(name, env)
-        profile = HarnessProfile(name=ProfileName(name))
-        with suppress(ConfigError):  # `missing` says it
-            profile = profile_of(name, env)
-        found = await find_program(name, {**env, **profile.variables}, make_sandbox())
+        async with probes:
+            missing = await missing_requirement(name, env)
+            profile = HarnessProfile(name=ProfileName(name))
+            with suppress(ConfigError):  # `missing` says it
+                profile = profile_of(name, env)
+            found = await find_program(name, {**env, **profile.variables}, make_sandbox())
         rows[name] = {
             "name": name,
-            "ready": missing is None,
+            "ready": missing is None and found.works,
+            "is_slow": missing is None and found.is_slow,
             "from": distribution_of(name),
-            "why": str(missing or ""),
+            "why": str(missing or ("" if found.works else found.reason)),
             "status": found.status,
             "version": found.version,
             "reason": found.reason,
@@ -170,6 +176,9 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
     for key, value in values.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for number, item in enumerate(value, 1):
+                yield from _flat(item, f"{prefix}{key}.{item.get('name', number)}.")
         elif isinstance(value, list) and value:
             yield f"{prefix}{key}", "\n".join(map(_cell, value))
         elif value not in (None, "", []):

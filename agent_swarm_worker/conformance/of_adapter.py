@@ -82,7 +82,7 @@ async def its_spec_is_sane(fixture: SessionFixture) -> None:
         broken(f"its spec is that of {spec.name!r}")
     if strange := set(spec.capabilities.steer_modes) - {"steer", "queue"}:
         broken(f"there are no steer modes {sorted(strange)}")
-    if spec.wire_name and spec.wire_name not in SESSION_NAMES:
+    if spec.wire_name and spec.server_name not in SESSION_NAMES:
         broken(f"the server does not know the wire name {spec.wire_name!r}")
     if not all(_is(name, str) and name for name in spec.credentials.variables):
         broken("credentials.variables does not consist of names of variables")

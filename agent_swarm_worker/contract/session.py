@@ -246,6 +246,8 @@ class Ending:
     """The reason given to `abort`, if it was called."""
     hung_after_result: bool = False
     """The process did not exit after its final event, and was killed."""
+    closed_output: bool = False
+    """The process closed its output before its final event, went on, and was killed."""
     out_of_memory: bool = False
     """The kernel killed the process for lack of memory."""
     truncated: bool = False

@@ -307,8 +307,9 @@ class HarnessSpec:
 
     name: str
     """As in ``HARNESS_PROVIDER``."""
-    wire_name: str = ""
-    """The nearest name that the server accepts, if it does not know `name` (docs/api.md 3.1)."""
+    wire_name: str | tuple[str, ...] = ""
+    """The name to send to a server that does not know `name`; or several, the nearest first, of
+    which every server knows the last (docs/api.md 17.1)."""
     program: Program | None = None
     """``None`` for a harness inside the worker's process, or one that the operator names."""
     command_variables: tuple[str, ...] = ()
@@ -371,8 +372,14 @@ class HarnessSpec:
 
     @property
     def server_name(self) -> str:
-        """The name to send to the server; the caller checks that the server accepts it."""
-        return self.wire_name or self.name
+        """The name that every server accepts, if the harness declares one."""
+        return self.server_names[-1]
+
+    @property
+    def server_names(self) -> tuple[str, ...]:
+        """The names to send to the server, the best first; a server may know none of them."""
+        others = (self.wire_name,) if isinstance(self.wire_name, str) else self.wire_name
+        return (self.name, *filter(None, others))
 
 
 _PARTS: Mapping[str, type] = {

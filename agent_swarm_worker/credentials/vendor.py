@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import httpx2
 import orjson
 
 from agent_swarm_worker.api.values import Row
@@ -159,6 +158,8 @@ class Vendor:
         )
 
     async def _post(self, what: str, form: Mapping[str, str]) -> dict[str, Any]:
+        import httpx2  # noqa: PLC0415 - most workers renew no login
+
         try:
             with anyio.fail_after(self._timeout_s):
                 status, body = await self._exchange(form)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.local_swarm.store import Document, Store
     from agent_swarm_worker.local_swarm.validation import Check
 
-OPEN_PATHS = frozenset({"/health"})
+OPEN_PATHS = frozenset({"/health", "/openapi.json"})
 
 
 # --- access

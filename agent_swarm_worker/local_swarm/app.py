@@ -35,11 +35,14 @@ from agent_swarm_worker.local_swarm.access import AccessControl
 from agent_swarm_worker.local_swarm.endpoint import json_response
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp
 
-    from agent_swarm_worker.local_swarm.store import Store
+    from agent_swarm_worker.local_swarm.endpoint import Route
+    from agent_swarm_worker.local_swarm.store import Document, Store
     from agent_swarm_worker.local_swarm.sweeps import SweepSettings
 
 ROUTE_MODULES = (
@@ -71,12 +74,30 @@ def build_app(store: Store, api_key: str, settings: SweepSettings, mcp: ASGIApp)
     routes = [route for module in ROUTE_MODULES for route in module.ROUTES] + [
         *sweeps.routes(settings)
     ]
+
+    async def openapi(_: Request) -> Response:
+        return json_response(200, _document(routes))
+
     app = Starlette(
-        routes=[*(route.bound_to(store) for route in routes), StarletteRoute("/mcp", mcp)],
+        routes=[
+            *(route.bound_to(store) for route in routes),
+            StarletteRoute("/mcp", mcp),
+            StarletteRoute("/openapi.json", openapi),
+        ],
         exception_handlers={404: _no_route, 405: _no_route, Exception: _server_error},
     )
     app.router.redirect_slashes = False
     return AccessControl(app, api_key)
+
+
+def _document(routes: Sequence[Route]) -> Document:
+    """Describe the bodies that the routes take, as an OpenAPI document."""
+    paths: Document = {}
+    for route in routes:
+        content = {"application/json": {"schema": route.body.schema()}} if route.body else None
+        operation = {"requestBody": {"content": content}} if content else {}
+        paths.setdefault(route.path, {})[route.method.lower()] = operation
+    return {"openapi": "3.1.0", "info": {"version": tasks.API_VERSION}, "paths": paths}
 
 
 async def _no_route(_: Request, __: Exception) -> Response:

@@ -51,6 +51,10 @@ class SessionInfo:
     """The action of each tool of the harness, by its name in lower case."""
     wire_provider: str | None
     """The harness as the server knows it, if it does."""
+    cost_provider: str | None = None
+    """The same for its cost."""
+    nearest_provider: str | None = None
+    """The harness to name with a cost if the server refuses that."""
     log_file: Path
     metadata_bytes: int
     """Length of the journal's first line, which is not uploaded."""

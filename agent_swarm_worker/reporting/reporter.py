@@ -288,7 +288,6 @@ class SessionReporter:
         return replace(
             cost,
             model=cost.model or self._model,
-            provider=cost.provider or self._info.wire_provider,
             duration_ms=self._elapsed_ms() if cost.duration_ms is None else cost.duration_ms,
             is_error=has_failed(result),
         )
@@ -306,6 +305,8 @@ class SessionReporter:
             task_id=self._task_id,
             agent_id=self._info.agent_id,
             created_at_ms=epoch_ms(self._clock.now()),
+            provider=self._info.cost_provider or self._info.wire_provider,
+            nearest=self._info.nearest_provider,
         )
         if body is not None:
             self._put(WriteKind.COST, body)

@@ -97,7 +97,9 @@ def _declared(names: tuple[str, ...], effect: Effect, default: Any, rules: dict[
 class SettingsModel(BaseSettings):
     """Settings of one owner. Fields are documented by the text below each of them."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=False)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", validate_default=False, defer_build=True
+    )
 
     @classmethod
     def settings_customise_sources(

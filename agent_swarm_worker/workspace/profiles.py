@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
-import httpx2
 import orjson
 from anyio import to_thread
 
@@ -24,6 +23,8 @@ from agent_swarm_worker.network import http_client
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    import httpx2
 
     from agent_swarm_worker.clock import Clock
 
@@ -186,6 +187,8 @@ async def fetch_template(
     """Return the template with an id such as ``official/coder``; ``None`` without a registry."""
     if not registry_url.strip() or not _TEMPLATE_ID.fullmatch(template_id):
         return None
+    import httpx2  # noqa: PLC0415 - most workers have no template
+
     copy = cache_dir / f"{re.sub(r'[^a-zA-Z0-9_-]', '_', template_id)}.json"
     cached, age_s = await to_thread.run_sync(_read_copy, copy, clock)
     if cached is not None and age_s < CACHE_S:

@@ -25,7 +25,9 @@ pytestmark = pytest.mark.anyio
 PAGE = PACKAGE.parent / "docs" / "api.md"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ROW = re.compile(r"^\| `([A-Z]+) (/[^`]*)`[^|]*\| (\d+\.\d+) \|$", re.MULTILINE)
-PATH = re.compile(r"(?:\{\})*(/(?:api|mcp|ping|close|me|health|cancelled-tasks)(?:[/?].*)?)")
+PATH = re.compile(
+    r"(?:\{\})*(/(?:api|mcp|ping|close|me|health|cancelled-tasks|openapi)(?:[/?].*)?)"
+)
 """A path of the API, as a whole string of the code; ``{}`` stands for what is put in."""
 
 ARGUMENTS: dict[str, Any] = {

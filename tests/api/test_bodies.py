@@ -155,7 +155,7 @@ def test_context_snapshots() -> None:
     }
 
 
-def test_sessions_name_only_harnesses_the_server_knows() -> None:
+def test_a_session_names_its_harness() -> None:
     known = SessionInit("s", provider="claude", provider_meta={"x": 1}, harness_variant="bridge")
     assert session_body(known, model="opus") == {
         "claudeSessionId": "s",
@@ -164,8 +164,6 @@ def test_sessions_name_only_harnesses_the_server_knows() -> None:
         "model": "opus",
         "harnessVariant": "bridge",
     }
-    unknown = SessionInit("s", provider="subprocess", provider_meta={"x": 1}, model="m")
-    assert session_body(unknown) == {"claudeSessionId": "s", "model": "m"}
     assert session_body(SessionInit("s", provider="devin")) == {"claudeSessionId": "s"}
 
 
@@ -188,7 +186,7 @@ def test_windows_events_models_and_links() -> None:
     }
     report: dict[str, Any] = {"source": "task", "task_id": None, "reported_at_ms": 1}
     assert latest_model_body(model="", harness="pi", **report) is None
-    assert latest_model_body(model="m", harness="odd", reasoning_effort="odd", **report) == {
+    assert latest_model_body(model="m", harness=None, reasoning_effort="odd", **report) == {
         "model": "m",
         "source": "task",
         "reportedAt": 1,

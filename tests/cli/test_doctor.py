@@ -59,6 +59,32 @@ def test_all_is_well(good: dict[str, str], capsys: Capture):
     assert "✘" not in said.out
 
 
+@pytest.mark.parametrize(
+    ("listed", "detail"),
+    [
+        (None, "grok is registered under its own name, or as acp if that is refused"),
+        (["opencode", "grok"], "grok is registered under its own name"),
+        (["opencode", "acp"], "grok is registered as acp: the server does not list grok"),
+        (["opencode"], "grok is registered as opencode: the server does not list grok"),
+    ],
+)
+def test_the_name_that_the_server_is_told(
+    env: dict[str, str], tmp_path: Path, capsys: Capture, listed: list[str] | None, detail: str
+):
+    schema = {"properties": {"harness_provider": {"enum": listed}}}
+    body = {"content": {"application/json": {"schema": schema}}}
+    document = {"paths": {"/api/agents": {"post": {"requestBody": body}}}}
+
+    def api(request: str, *rest: Any) -> Any:
+        is_asked = request == "GET /openapi.json" and listed is not None
+        return (200, document) if is_asked else healthy(request, *rest)
+
+    with scripted_api(api) as url:
+        env.update(MCP_BASE_URL=url, API_KEY=KEY, HARNESS_PROVIDER="grok")
+        env["SWARM_STATE_DIR"] = str(tmp_path / "state")
+        assert findings(capsys, 1)["registration"]["detail"] == detail
+
+
 def test_looking_changes_nothing(good: dict[str, str], tmp_path: Path, capsys: Capture):
     findings(capsys, 0)
     assert not (tmp_path / "state").exists()
@@ -74,6 +100,46 @@ def test_looking_changes_nothing(good: dict[str, str], tmp_path: Path, capsys: C
     with StateDir.open(tmp_path / "state", AGENT, clock=SystemClock()) as state:
         assert state.noted("kept") == "yes"
     assert [path.name for path in (tmp_path / "state").iterdir()] == [AGENT]
+
+
+@pytest.mark.parametrize(
+    ("home", "why"),
+    [
+        (None, "is not set"),
+        ("", "is not set"),
+        ("somewhere", "is not absolute"),
+        ("{tmp}/nowhere", "is no directory"),
+        ("{tmp}", ""),
+    ],
+)
+def test_a_wrong_home_is_said_and_not_made(
+    good: dict[str, str],
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    home: str | None,
+    why: str,
+):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("SWARM_STATE_DIR", "XDG_STATE_HOME", "HOME"):
+        good.pop(name, None)
+    if home is not None:
+        good["HOME"] = home.replace("{tmp}", str(tmp_path))
+    assert main(["doctor", "--json"]) in (0, 1)
+    found = {row["check"]: row for row in json.loads(capsys.readouterr().out)}
+    assert ("HOME" in found) == bool(why)
+    assert not why or why in found["HOME"]["detail"]
+    assert not why or found["HOME"]["state"] == "warn"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_state_directory_below_a_file_is_a_failure(
+    good: dict[str, str], tmp_path: Path, capsys: Capture
+):
+    (tmp_path / "file").touch()
+    good["SWARM_STATE_DIR"] = str(tmp_path / "file" / "state")
+    assert findings(capsys, 1)["state"]["state"] == "fail"
 
 
 @pytest.mark.parametrize(
@@ -297,8 +363,11 @@ def test_what_a_harness_declares_can_be_read(env: dict[str, str], capsys: Captur
     assert shown["program"]["install"].startswith("npm install --global @anthropic-ai/claude-code@")
     for name in supported_providers():
         assert main(["providers", name]) == 0
+        assert main(["providers", name]) == 0
         has_tools = bool(spec_of(name).capabilities.mcp_transports)
-        assert ("capabilities.mcp_transports" in capsys.readouterr().out) == has_tools, name
+        said = capsys.readouterr().out
+        assert ("capabilities.mcp_transports" in said) == has_tools, name
+        assert "{'" not in said, name
 
 
 def test_a_harness_that_is_not_installed_declares_nothing(env: dict[str, str], capsys: Capture):
@@ -329,19 +398,34 @@ def test_an_installed_harness_is_told_from_one_with_a_login(
     assert "ANTHROPIC_API_KEY" in claude["reason"]
 
 
-def test_a_program_that_hangs_is_still_found(
-    env: dict[str, str], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+def test_a_program_that_hangs_is_still_found_and_not_ready(
+    good: dict[str, str], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ):
+    env = good
+    env.update(ANTHROPIC_API_KEY="sk-ant-0123456789abcdef", HARNESS_PROVIDER="claude")
     monkeypatch.setattr(availability, "PROBE_S", 0.2)
     env["CLAUDE_BINARY"] = program(tmp_path, "claude", "sleep 600")
     claude = providers(capsys)["claude"]
     assert (claude["status"], claude["version"]) == ("INSTALLED", "")
-    assert "--version took longer than 0.2 s" in claude["reason"]
+    assert "--version did not answer in 0.2 s" in claude["reason"]
+    assert (claude["ready"], claude["why"]) == (False, claude["reason"])
+    assert main(["providers"]) == 0
+    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert ["claude", "unknown"] in rows
+    found = findings(capsys, 0)["harness"]
+    assert (found["state"], "did not answer in 0.2 s" in found["detail"]) == ("warn", True)
     monkeypatch.setattr(availability, "PROBE_S", 60.0)
     env["CLAUDE_BINARY"] = program(tmp_path, "broken", "echo boom; exit 9")
     claude = providers(capsys)["claude"]
     assert (claude["status"], claude["version"]) == ("INSTALLED", "")
     assert "--version ended with exit code 9" in claude["reason"]
+    assert (claude["ready"], claude["why"]) == (False, claude["reason"])
+    found = findings(capsys, 1)["harness"]
+    assert (found["state"], "exit code 9" in found["detail"]) == ("fail", True)
+    env["CLAUDE_BINARY"] = program(tmp_path, "claude", "echo 9.9.9")
+    claude = providers(capsys)["claude"]
+    assert (claude["ready"], claude["why"]) == (True, "")
+    assert findings(capsys, 0)["harness"]["state"] == "ok"
 
 
 def test_the_options_of_each_harness_have_a_schema(env: dict[str, str], capsys: Capture):

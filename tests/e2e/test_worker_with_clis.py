@@ -101,6 +101,19 @@ async def test_cancel_in_the_middle_of_a_tool_leaves_no_process(tmp_path: Path, 
         assert (await on.rig.task(task_id))["status"] == "cancelled"
 
 
+async def test_a_follow_up_can_continue_a_copy_of_the_session(tmp_path: Path):
+    env = partial(real_pi_cli.pi_cli_env, HARNESS_PROVIDER="pi-cli", RESUME_MODE="fork")
+    async with worker_rig(tmp_path, env, partial(ScriptedModel, real_pi_cli.SHELL)) as on:
+        first = await on.run("Remember the word heron. [[say:I will]]")
+        second = await on.run("Which word? [[say:heron]]", parentTaskId=first["id"])
+        third = await on.run("Again? [[say:heron]]", parentTaskId=first["id"])
+        ids = {task["claudeSessionId"] for task in (first, second, third)}
+        assert (second["output"], third["output"], len(ids)) == ("heron", "heron", 3)
+        body = json.dumps(on.model.requests[-1].body)
+        assert "Remember the word heron" in body
+        assert "Which word?" not in body, "the first session stayed as it was"
+
+
 def command_of(pid: int) -> str:
     try:
         return (

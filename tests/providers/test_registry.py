@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +71,18 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
         return site
 
     return act
+
+
+def test_each_harness_is_an_extra_of_its_own() -> None:
+    """Installing one needs nothing of another; a list of prices where it names no cost."""
+    pages = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extras = pages["project"]["optional-dependencies"]
+    for name in pages["project"]["entry-points"]["agent_swarm_worker.providers"]:
+        if name == "subprocess":
+            continue
+        needs_prices = spec_of(name).capabilities.cost_source == "price-table"
+        has_prices = any(one.startswith("genai-prices") for one in extras[name])
+        assert has_prices or not needs_prices, name
 
 
 def test_one_that_is_installed_meanwhile_is_found(install: Install):

@@ -11,7 +11,9 @@ from typing import Any, cast
 import pytest
 from rig import AGENT, AGENTS, Rig, running_worker, swarm_rig
 
+from agent_swarm_worker.api.capabilities import ServerCapabilities
 from agent_swarm_worker.api.wire.tasks import Task
+from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract import (
     ProviderAdapter,
     ProviderSession,
@@ -95,7 +97,10 @@ async def test_the_decision(
     tmp_path: Path, parent: dict[str, Any] | None, mode: str, adapter: Adapter, resumes: bool
 ):
     worker = SimpleNamespace(
-        settings=Settings.load({"RESUME_MODE": mode}), agent_id=AGENT, log=Log()
+        settings=Settings.load({"RESUME_MODE": mode}),
+        agent_id=AGENT,
+        log=Log(),
+        client=SimpleNamespace(capabilities=ServerCapabilities(SystemClock())),
     )
     config = ProviderSessionConfig(
         prompt="",

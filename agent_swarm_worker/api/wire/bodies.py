@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal
 
 from agent_swarm_worker.api.values import MAX_INT, whole_number
-from agent_swarm_worker.api.wire.harness_names import COST_NAMES, REQUIRED_METADATA, SESSION_NAMES
+from agent_swarm_worker.api.wire.harness_names import COST_NAMES, REQUIRED_METADATA
 from agent_swarm_worker.contract.events import Compaction, ContextUsage, SessionInit
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ _EVENT_NAMES = frozenset(
     for name in names
 )
 _EFFORTS = frozenset({"off", "low", "medium", "high", "xhigh", "max"})
+NEAREST = "nearestProvider"
+"""Of a cost row: the harness to name if the server refuses the other name; it is not sent."""
 _VCS_PROVIDERS = frozenset({"github", "gitlab"})
 
 
@@ -57,11 +59,16 @@ def cost_body(
     task_id: str | None,
     agent_id: str,
     created_at_ms: int | None = None,
+    provider: str | None = None,
+    nearest: str | None = None,
 ) -> dict[str, Any] | None:
     """Return the row of docs/api.md 10.1, ``None`` if neither cost nor tokens are known.
 
     There is one row per session id, the worker's. The time of the spending selects the prices.
+    `provider` is the harness, unless the cost names one, and `nearest` that of a server which
+    refuses it.
     """
+    provider = _one_of(cost.provider, COST_NAMES) or provider
     total = _amount(cost.total_cost_usd)
     body = {
         "sessionId": session_id,
@@ -81,7 +88,8 @@ def cost_body(
         "model": cost.model or None,
         "models": _models(cost.models),
         "isError": cost.is_error,
-        "provider": _one_of(cost.provider, COST_NAMES),
+        "provider": provider,
+        NEAREST: None if provider in COST_NAMES else nearest,
         "createdAt": created_at_ms,
     }
     if total is None:
@@ -142,8 +150,11 @@ def completion_body(
 
 
 def session_body(init: SessionInit, *, model: str | None = None) -> dict[str, Any]:
-    """Return the session that is stored with a task (docs/api.md 5.10)."""
-    provider = _one_of(init.provider, SESSION_NAMES)
+    """Return the session that is stored with a task (docs/api.md 5.10).
+
+    Its harness must be one that the server accepts (`harness_names`).
+    """
+    provider = init.provider
     meta = dict(init.provider_meta)
     required = REQUIRED_METADATA.get(provider or "")
     if required is not None and not isinstance(meta.get(required), str):
@@ -245,7 +256,10 @@ def latest_model_body(
     reported_at_ms: int,
     reasoning_effort: str | None = None,
 ) -> dict[str, Any] | None:
-    """Return the model in use (docs/api.md 3.6), ``None`` if it is not known."""
+    """Return the model in use (docs/api.md 3.6), ``None`` if it is not known.
+
+    `harness` must be a name that the server accepts.
+    """
     if not model or source not in _MODEL_SOURCES:
         return None
     return _without_none(
@@ -253,7 +267,7 @@ def latest_model_body(
             "model": model,
             "source": source,
             "taskId": task_id,
-            "harnessProvider": _one_of(harness, SESSION_NAMES),
+            "harnessProvider": harness,
             "reportedAt": reported_at_ms,
             "reasoningEffort": _one_of(reasoning_effort, _EFFORTS),
         }

@@ -198,9 +198,9 @@ class AcpSession(CliSession):
     async def wait_for_completion(self) -> ProviderResult:
         """Run the session; end all that it leaves."""
         try:
-            return await super().wait_for_completion()
+            async with self._tools.open():
+                return await super().wait_for_completion()
         finally:
-            await self._tools.aclose()
             with anyio.CancelScope(shield=True):
                 await self._note()
 
@@ -245,6 +245,9 @@ class GenericAdapter(AcpAdapter):
         """Return the agent's plan, with the operator's command, options and variables."""
         options, agent = AcpOptions.load(config.env), self._agent(config.env)
         plan = await agent.plan(config)
+        if options.target_args and not options.target_command:
+            why = "ACP_TARGET_COMMAND, whose arguments these are, is not set"
+            Log().warning(Event.CONFIG_IGNORED, key="ACP_TARGET_ARGS", why=why)
         keys = {*plan.target.env_keys, *options.target_env_keys, *agent.variables()}
         given = config.env.items()
         env = {name: value for name, value in given if _is_passed(name, keys)}

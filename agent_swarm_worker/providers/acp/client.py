@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 from agent_swarm_worker import __version__
 from agent_swarm_worker.contract import Error, Progress, ProviderEvent, Result, SessionInit
 from agent_swarm_worker.guards.error_classes import ErrorClass
-from agent_swarm_worker.providers.acp.outcome import AUTH_REQUIRED, STALE_SESSION, Turn, conclude
+from agent_swarm_worker.providers.acp.outcome import (
+    AUTH_REQUIRED,
+    FAILED,
+    STALE_SESSION,
+    Turn,
+    conclude,
+)
 from agent_swarm_worker.providers.acp.session_setup import SessionSetup
 from agent_swarm_worker.providers.acp.updates import Updates
 from agent_swarm_worker.providers.kit.conversation import SESSION_OVER, SteeringQueue
@@ -25,6 +31,7 @@ from agent_swarm_worker.providers.kit.jsonrpc import (
 )
 from agent_swarm_worker.providers.kit.native import items, mapping, text
 from agent_swarm_worker.providers.kit.outcome import exit_text
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -234,8 +241,9 @@ class AcpClient(JsonRpcConversation):
     def _initialized(self, native: Any) -> Iterator[ProviderEvent]:
         result, state = mapping(native), self._state
         version = result.get("protocolVersion", PROTOCOL_VERSION)
-        if version != PROTOCOL_VERSION:
-            what = f"{state.target.name} speaks version {version} of ACP, this worker speaks 1"
+        if version not in (PROTOCOL_VERSION, str(PROTOCOL_VERSION)):
+            shown = one_line(str(version), 50)
+            what = f"{state.target.name} speaks version {shown} of ACP, this worker speaks 1"
             yield from self._end_with(Error(what, "protocol_error"))
             return
         info = mapping(result.get("agentInfo"))
@@ -276,9 +284,11 @@ class AcpClient(JsonRpcConversation):
         given = text(result.get("sessionId"))  # by a new session, and by a fork
         session_id = given or state.config.resume_session_id
         if not session_id:
-            yield from self._end_with(
-                Error("the agent opened a session without an id", "protocol_error")
-            )
+            what = "the agent opened a session without an id"
+            if (native_id := result.get("sessionId")) not in (None, ""):
+                shown = one_line(str(native_id), 50)
+                what = f"the agent opened a session whose id is no text: {shown}"
+            yield from self._end_with(Error(what, "protocol_error"))
             return
         state.session_id, self._is_opened = session_id, True
         self._setup.offered(result)
@@ -463,6 +473,9 @@ class AcpClient(JsonRpcConversation):
             return
         if error.code == AUTH_REQUIRED and state.phase == "start":
             fatal = Error(self._auth_text(fatal.message, error), fatal.category)
+        elif error.method == "initialize":
+            what = f"{state.target.name} refuses the connection: {fatal.message}"
+            fatal = Error(what, "protocol_error" if fatal.category == FAILED else fatal.category)
         elif error.method in ("session/fork", "session/resume", "session/load"):
             fatal = Error(fatal.message, STALE_SESSION)
         yield from self._end_with(fatal)

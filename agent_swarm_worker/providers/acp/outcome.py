@@ -23,6 +23,7 @@ from agent_swarm_worker.providers.kit.outcome import (
     reset_of,
     unfinished,
 )
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import CostData, Ending, HarnessSpec, ProviderResult
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.kit.outcome import Failure
 
 AUTH_REQUIRED = -32000
+MAX_SHOWN_CHARS = 100
 FAILED = "turn_failed"
 STALE_SESSION = ErrorClass.STALE_SESSION.value
 _CATEGORIES = {
@@ -171,7 +173,7 @@ class AcpState(TranslationState):
         return cost_data(
             self.config,
             {self.model: Spent(tokens, usd)},
-            provider=self.spec.server_name,
+            provider=self.spec.name,
             model=self.model,
             is_error=is_error,
             num_turns=self.turns or None,
@@ -216,15 +218,17 @@ class AcpState(TranslationState):
 
     def failure_of_turn(self, result: dict[str, Any], tokens: Tokens | None) -> Error | None:
         """Return why the turn that has ended is a failure; ``None`` for a success."""
-        turn, reason = self.turn, text(result.get("stopReason"))
+        turn, native = self.turn, result.get("stopReason")
+        reason = text(native)
         answer = self.last_text if turn.has_text else ""
         said = answer or turn.last_notice
         if reason == "max_tokens":
             return Error(_STOPPED[reason], ErrorClass.MAX_OUTPUT_TOKENS.value)
         if reason == "cancelled":
             return Error(_STOPPED[reason], "interrupted")
-        if reason not in ("", "end_turn"):
-            what = _STOPPED.get(reason, f"the turn ended with {reason!r}")
+        if reason != "end_turn":
+            shown = "no stop reason" if native is None else f"the stop reason {native!r}"
+            what = _STOPPED.get(reason) or f"the turn ended with {one_line(shown, MAX_SHOWN_CHARS)}"
             error = self.error(said or what)
             return Error(f"{what}: {said}" if said else what, error.category)
         if turn.has_system_error:

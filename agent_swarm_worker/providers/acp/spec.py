@@ -19,7 +19,7 @@ def _words(value: object) -> object:
     """Read a JSON array of texts, or split as a shell splits words."""
     if not isinstance(value, str):
         return value
-    if not value.lstrip().startswith("["):
+    if not value.lstrip().startswith(("[", "{")):
         return tuple(shlex.split(value))
     return _texts(value)
 

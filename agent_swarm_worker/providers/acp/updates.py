@@ -107,7 +107,7 @@ class Updates:
     def _text(
         self, kind: Kind, update: dict[str, Any], helper: Helper | None
     ) -> Iterator[ProviderEvent]:
-        piece = text(mapping(update.get("content")).get("text"))
+        piece = _shown(mapping(update.get("content")))
         if helper is None:
             self._state.add_request(mapping(update.get("_meta")).get("usage"))
         if not piece:
@@ -203,6 +203,18 @@ class Updates:
         status = mapping(native.get("threadStatus")).get("type")
         if status is not None:
             self._state.turn.has_system_error = status == "systemError"
+
+
+def _shown(content: dict[str, Any]) -> str:
+    """Return a block of content as text; what is no text is named."""
+    resource = mapping(content.get("resource"))
+    if said := text(content.get("text")) or text(resource.get("text")):
+        return said
+    kind, name = text(content.get("type")), text(content.get("uri")) or text(resource.get("uri"))
+    mime = text(content.get("mimeType")) or text(resource.get("mimeType"))
+    if kind not in ("resource", "resource_link", "image", "audio"):
+        return ""
+    return f"[{' '.join(filter(None, (kind.replace('_', ' '), name, mime)))}]"
 
 
 def _steps(update: dict[str, Any]) -> Iterator[PlanStep]:

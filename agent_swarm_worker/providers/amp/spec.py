@@ -40,6 +40,7 @@ MODES = ("low", "medium", "high", "ultra")
 
 SPEC = HarnessSpec(
     name="amp",
+    wire_name="opencode",
     program=Program(
         name="amp",
         variables=("AMP_BINARY",),

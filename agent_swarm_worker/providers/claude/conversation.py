@@ -106,6 +106,9 @@ class ClaudeConversation(ClaudeTranslator):
         """Return and clear the questions of the CLI that are to be answered."""
         return self._permissions.calls() if self._permissions else ()
 
+    def note_unsent(self, size: int) -> None:
+        """Do nothing: the CLI asks about few calls at a time, and its answers are short."""
+
     @property
     def is_final(self) -> bool:
         """True when no message or background task would start another turn."""

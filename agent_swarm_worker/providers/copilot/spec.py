@@ -44,7 +44,7 @@ class CopilotOptions(HarnessOptions):
 
 SPEC = HarnessSpec(
     name="copilot",
-    wire_name="opencode",
+    wire_name=("acp", "opencode"),
     program=Program(
         name="copilot",
         variables=("COPILOT_BINARY",),

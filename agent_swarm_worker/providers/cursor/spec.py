@@ -30,6 +30,7 @@ class CursorOptions(HarnessOptions):
 
 SPEC = HarnessSpec(
     name="cursor",
+    wire_name="opencode",
     program=Program(name="cursor-agent", variables=("CURSOR_BINARY",)),
     options=CursorOptions,
     credentials=Credentials(

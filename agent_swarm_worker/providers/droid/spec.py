@@ -37,7 +37,7 @@ class DroidOptions(HarnessOptions):
 
 SPEC = HarnessSpec(
     name="droid",
-    wire_name="opencode",
+    wire_name=("acp", "opencode"),
     program=Program(
         name="droid",
         variables=("DROID_BINARY",),

@@ -44,6 +44,7 @@ class GeminiOptions(HarnessOptions):
 
 SPEC = HarnessSpec(
     name="gemini",
+    wire_name="opencode",
     program=Program(
         name="gemini",
         variables=("GEMINI_BINARY",),

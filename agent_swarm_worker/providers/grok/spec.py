@@ -33,7 +33,7 @@ class GrokOptions(HarnessOptions):
 
 SPEC = HarnessSpec(
     name="grok",
-    wire_name="opencode",
+    wire_name=("acp", "opencode"),
     program=Program(
         name="grok",
         variables=("GROK_BINARY",),

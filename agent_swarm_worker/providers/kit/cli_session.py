@@ -78,6 +78,10 @@ class _Run:
     last_output_at_s: float
     truncated: bool = False
     hung_after_result: bool = False
+    is_output_over: bool = False
+    """Standard output was closed."""
+    closed_output: bool = False
+    """It was closed before the final event, so that none can come, and the process went on."""
     framer: LineFramer = field(default_factory=lambda: LineFramer(MAX_LINE_BYTES))
     """Of standard output."""
     bar: str = ""
@@ -185,6 +189,7 @@ class CliSession(BaseSession):
                 exit_code=exit_code,
                 aborted=self._abort_reason,
                 hung_after_result=run.hung_after_result,
+                closed_output=run.closed_output,
                 out_of_memory=exit_code == KILLED_EXIT and oom_kills() > kills_before,
                 truncated=run.truncated,
                 stderr_tail=self.stderr_tail,
@@ -259,9 +264,17 @@ class CliSession(BaseSession):
 
     async def _end_after_result(self, child: Process, run: _Run, scope: anyio.CancelScope) -> None:
         grace_s, final_for_s, step_s = self.config.result_grace_s, 0.0, 0.0
+        mute_for_s = 0.0
         grace_s = min(grace_s, STAYS_GRACE_S) if run.stays else grace_s
         while True:
             final_for_s = final_for_s + step_s if run.translator.is_final else 0.0
+            is_mute = run.is_output_over and isinstance(run.translator, Conversation)
+            mute_for_s = mute_for_s + step_s if is_mute and child.returncode is None else 0.0
+            if mute_for_s >= grace_s and not run.translator.is_final:
+                run.closed_output = True
+                self.log.warning(Event.SESSION_HUNG, why="no exit after the end of its output")
+                await self._end(child, scope)
+                return
             step_s = min(1.0, grace_s)
             await self.clock.sleep(step_s)
             quiet_s = self.clock.monotonic() - run.last_output_at_s
@@ -318,6 +331,7 @@ class CliSession(BaseSession):
 
         try:
             await pump(output, on_chunk)
+            run.is_output_over = True
         finally:
             rest = framer.close()
             if rest:

@@ -76,6 +76,10 @@ class HandlesRequests(Conversation, Protocol):
         """
         ...
 
+    def note_unsent(self, size: int) -> None:
+        """Take how many bytes of `outgoing` are not written yet: the harness may read nothing."""
+        ...
+
 
 class StdinWriter:
     """Writes the outgoing bytes of a conversation, until its end or the child's."""
@@ -85,7 +89,9 @@ class StdinWriter:
         self._conversation = conversation
         self._clock = clock
         self._requests = conversation if isinstance(conversation, HandlesRequests) else None
-        self._unsent = b""
+        self._unsent = bytearray()
+        self._sending = 0
+        """Bytes that are being written."""
         self._calls: list[HandlerRun] = []
         self._changed = Broadcast()
         self._waiting = 0
@@ -115,9 +121,12 @@ class StdinWriter:
             calls, self._calls = self._calls, []
             for call in calls:
                 handlers.start_soon(self._handle, call)
-            data, self._unsent = self._unsent, b""
+            data = bytes(self._unsent)
+            self._unsent.clear()
+            self._sending = len(data)
             if data and not await self._child.send(data):
                 return
+            self._sending = 0
             if self._conversation.is_input_over:
                 await self._child.close_stdin()
                 return
@@ -129,6 +138,7 @@ class StdinWriter:
         self._unsent += self._conversation.outgoing()
         if self._requests is not None:
             self._calls += self._requests.handler_calls()
+            self._requests.note_unsent(len(self._unsent) + self._sending)
         return bool(self._unsent or self._calls or self._conversation.is_input_over)
 
     def after_read(self) -> None:

@@ -252,7 +252,7 @@ class EventTranslator(JsonTranslator):
         return cost_data(
             self.state.config,
             self.costs.models,
-            provider=self.spec.server_name,
+            provider=self.spec.name,
             model=self.state.model,
             is_error=is_error,
             **self.cost_details(),

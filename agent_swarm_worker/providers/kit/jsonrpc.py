@@ -28,11 +28,16 @@ MAX_PENDING = 1000
 """Limit of our requests without an answer; one more fails at once."""
 MAX_HANDLERS = 100
 """Limit of the peer's requests under way; one more is refused."""
+MAX_UNREAD_BYTES = 16 * 1024 * 1024
+"""Answers that the peer has not read; with more, its requests are refused until it has read."""
+MAX_UNREAD_REFUSALS_BYTES = 2 * MAX_UNREAD_BYTES
+"""With more than this not even a refusal is written: the peer reads nothing."""
 INVALID_REQUEST = -32600
 METHOD_NOT_FOUND = -32601
 INTERNAL_ERROR = -32603
 SERVER_BUSY = -32000
 _MAX_SHOWN_CHARS = 300
+_UNREAD = f"more than {MAX_UNREAD_BYTES} bytes of answers have not been read"
 _TORN_ANSWER = re.compile(
     r'[^{]*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*"?(\d+)"?\s*,\s*"(?:res|err)'
 )
@@ -156,6 +161,8 @@ class JsonRpcPeer:
         self._new_calls: list[HandlerCall] = []
         self._open_calls: list[HandlerCall] = []
         self._out = bytearray()
+        self.unsent_bytes = 0
+        """Of what `outgoing` returned; kept by its caller."""
         self._events: list[ProviderEvent] = []
         """Of requests that failed before they were sent; the next `receive` yields them."""
 
@@ -189,6 +196,10 @@ class JsonRpcPeer:
         """Send a notification."""
         self._write({"method": method}, params)
 
+    @property
+    def _unread_bytes(self) -> int:
+        return len(self._out) + self.unsent_bytes
+
     def outgoing(self) -> bytes:
         """Return and clear the bytes to be written."""
         data = bytes(self._out)
@@ -221,7 +232,7 @@ class JsonRpcPeer:
         elif "method" in message:
             if "id" in message:
                 refusal = _error(INVALID_REQUEST, "the method is no string")
-                self._write({"id": message["id"], "error": refusal})
+                self._answer(message["id"], {"error": refusal})
         elif pending := self._pending_of(message.get("id")):
             error = message.get("error")
             if error is None:
@@ -243,13 +254,15 @@ class JsonRpcPeer:
                 outcome = {"result": self._answers[method](params)}
             except Exception as error:  # as in a handler
                 outcome = {"error": _error(INTERNAL_ERROR, _described(error))}
-            self._write({"id": request_id, **outcome})
+            self._answer(request_id, outcome)
         elif method not in self._handlers:
             refusal = _error(METHOD_NOT_FOUND, f"this client has no method {method[:100]}")
-            self._write({"id": request_id, "error": refusal})
+            self._answer(request_id, {"error": refusal})
         elif len(self._open_calls) >= MAX_HANDLERS:
             refusal = _error(SERVER_BUSY, f"{MAX_HANDLERS} requests are being worked on")
-            self._write({"id": request_id, "error": refusal})
+            self._answer(request_id, {"error": refusal})
+        elif self._unread_bytes > MAX_UNREAD_BYTES:
+            self._answer(request_id, {"error": _error(SERVER_BUSY, _UNREAD)})
         else:
             call = HandlerCall(self, request_id, method, params, self._handlers[method])
             self._open_calls.append(call)
@@ -262,6 +275,14 @@ class JsonRpcPeer:
 
     def _answered(self, call: HandlerCall, request_id: Any, outcome: dict[str, Any]) -> None:
         self._open_calls.remove(call)
+        self._answer(request_id, outcome)
+
+    def _answer(self, request_id: Any, outcome: dict[str, Any]) -> None:
+        """Answer a request of the peer; with a refusal if it leaves too many answers unread."""
+        if self._unread_bytes > MAX_UNREAD_REFUSALS_BYTES:
+            return
+        if self._unread_bytes > MAX_UNREAD_BYTES and "result" in outcome:
+            outcome = {"error": _error(SERVER_BUSY, _UNREAD)}
         self._write({"id": request_id, **outcome})
 
     def end(self, how: str) -> list[ProviderEvent]:
@@ -295,6 +316,10 @@ class JsonRpcConversation(JsonTranslator):
     def outgoing(self) -> bytes:
         """Return and clear the bytes to be written."""
         return self.rpc.outgoing()
+
+    def note_unsent(self, size: int) -> None:
+        """Take how many bytes of `outgoing` are not written yet."""
+        self.rpc.unsent_bytes = size
 
     def handler_calls(self) -> Sequence[HandlerCall]:
         """Return and clear the calls to be run."""

@@ -116,6 +116,8 @@ def unfinished(
         return Failure(last_error.category or "crashed", reason)
     if ending.truncated:
         return Failure("truncated", f"{how}; its output was cut off")
+    if ending.closed_output:
+        return Failure("crashed", how)
     tail = " ".join(ending.stderr_tail.split())[-TAIL_CHARS:]
     category = classify(tail) if tail else ErrorClass.UNKNOWN.value
     if category == ErrorClass.UNKNOWN.value:
@@ -166,6 +168,8 @@ def reset_of(
 def exit_text(ending: Ending) -> str:
     """Describe the end of a process by its exit code, 128 + n for signal n."""
     code = ending.exit_code
+    if ending.closed_output:
+        return "closed its output and went on, and was ended"
     if code == KILLED_EXIT:
         why = " for lack of memory" if ending.out_of_memory else ""
         return f"was killed{why} (SIGKILL, exit code {code})"

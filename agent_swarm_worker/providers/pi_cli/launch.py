@@ -26,6 +26,7 @@ def pi_launch(config: ProviderSessionConfig) -> Launch:
     """Build the launch of one session; the conversation writes the prompt."""
     bridge, servers = config.private_dir / BRIDGE, config.private_dir / "mcp.json"
     system, model = config.private_dir / "system-prompt.md", resolve_model(config.model)
+    resume = "--fork" if config.forks else "--session"
     private = [
         PrivateFile(path=bridge, content=files(__package__).joinpath(BRIDGE).read_bytes()),
         PrivateFile(path=servers, content=_servers(config)),
@@ -39,7 +40,7 @@ def pi_launch(config: ProviderSessionConfig) -> Launch:
             *(("--append-system-prompt", str(system)) if config.system_prompt else ()),
             *(("--model", model) if model else ()),
             *(("--thinking", config.reasoning_effort) if config.reasoning_effort else ()),
-            *(("--session", config.resume_session_id) if config.resume_session_id else ()),
+            *((resume, config.resume_session_id) if config.resume_session_id else ()),
             *config.additional_args,
         ),
         env={

@@ -73,6 +73,7 @@ SPEC = HarnessSpec(
     capabilities=Capabilities(
         steer_modes=("steer", "queue"),
         can_resume=True,
+        can_fork=True,
         mcp_transports=("http",),
         cost_source="harness",
         keeps_stdin_open=True,

@@ -33,7 +33,7 @@ class QwenOptions(HarnessOptions):
 
 SPEC = HarnessSpec(
     name="qwen",
-    wire_name="opencode",
+    wire_name=("acp", "opencode"),
     program=Program(
         name="qwen",
         variables=("QWEN_BINARY",),

@@ -39,6 +39,10 @@ class Availability:
     """What its program says of itself; empty if there is none, or if it says nothing in time."""
     reason: str = ""
     todo: str = ""
+    works: bool = True
+    """Its program answers, if it has one."""
+    is_slow: bool = False
+    """It did not answer in time, as on a busy machine: it may work."""
 
 
 async def find_program(name: str, env: Mapping[str, str], sandbox: Sandbox) -> Availability:
@@ -76,15 +80,17 @@ async def _find(spec: HarnessSpec, env: Mapping[str, str], guest: Guest) -> Avai
         except ProviderError as error:
             install = spec.program.install
             todo = f"install it with `{install.command}`" if install else ""
-            return Availability("NOT_FOUND", reason=str(error), todo=todo)
+            return Availability("NOT_FOUND", reason=str(error), todo=todo, works=False)
         version = one_line(answer.stdout.decode("utf-8", "replace"), MAX_VERSION_CHARS)
         asked = " ".join(spec.program.version_arguments)
         if answer.timed_out:
-            why = f"{program[0]} {asked} took longer than {PROBE_S:g} s"
-            return Availability("INSTALLED", reason=why, todo=f"run `{program[0]} {asked}`")
+            why = f"{program[0]} {asked} did not answer in {PROBE_S:g} s"
+            todo = f"run `{program[0]} {asked}`"
+            return Availability("INSTALLED", reason=why, todo=todo, works=False, is_slow=True)
         if answer.exit_code:
             why = f"{program[0]} {asked} ended with exit code {answer.exit_code}"
-            return Availability("INSTALLED", reason=why, todo=f"run `{program[0]} {asked}`")
+            todo = f"run `{program[0]} {asked}`"
+            return Availability("INSTALLED", reason=why, todo=todo, works=False)
     credentials = spec.credentials
     if not credentials.variables and not credentials.files:
         return Availability("INSTALLED", version, "it needs no login")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from agent_swarm_worker.api.wire.harness_names import SESSION_NAMES
 from agent_swarm_worker.errors import BadSetting, ConfigError, SwarmWorkerError
 from agent_swarm_worker.harness_profiles.names import (
     VARIABLE,
@@ -69,11 +68,6 @@ class Harness:
     def spec(self) -> HarnessSpec:
         """Its specification."""
         return adapter_spec(self.adapter)
-
-    @property
-    def wire_name(self) -> str:
-        """The name to register under: its own, or the nearest one the server accepts."""
-        return wire_name(self.adapter)
 
     @cached_property
     def profiles(self) -> ProfileStore:
@@ -147,10 +141,9 @@ def profile_of(harness: str, env: Mapping[str, str]) -> HarnessProfile:
         raise BadSetting(VARIABLE, str(name), str(error)) from None
 
 
-def wire_name(adapter: ProviderAdapter) -> str:
-    """Return the name that is sent to the server."""
-    nearest = adapter_spec(adapter).server_name
-    return nearest if nearest in SESSION_NAMES else DEFAULT_HARNESS
+def server_names(spec: HarnessSpec) -> tuple[str, ...]:
+    """Return the names to send to the server, the best first; it accepts the last."""
+    return (*spec.server_names, DEFAULT_HARNESS)
 
 
 def harness_name(env: Mapping[str, str]) -> str:

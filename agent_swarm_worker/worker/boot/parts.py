@@ -68,6 +68,8 @@ class AgentRecord:
     template: AgentTemplate | None = None
     is_lead: bool = False
     role_label: str = "worker"
+    logged_name: tuple[str, str] = ("", "")
+    """The harness, and the name it was last registered as."""
     login_details: dict[str, object] = field(default_factory=dict)
     """What the last test of an SDK's login found, see `LoginTest`."""
 

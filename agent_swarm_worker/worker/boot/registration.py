@@ -9,20 +9,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.api.wire.bodies import credential_snapshot
+from agent_swarm_worker.api.wire.harness_names import SESSION_NAMES
 from agent_swarm_worker.clock import epoch_ms
 from agent_swarm_worker.credentials.pools import usable_key as select_usable
 from agent_swarm_worker.credentials.pools import variables_for
-from agent_swarm_worker.errors import ApiError, CredentialsMissing, SwarmWorkerError
+from agent_swarm_worker.errors import (
+    ApiError,
+    ApiRefused,
+    CredentialsMissing,
+    GatewayRefused,
+    SwarmWorkerError,
+)
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.registry import adapter_spec, part_of
 from agent_swarm_worker.settings import default_agent_name, named
 from agent_swarm_worker.worker.boot.environment import check_harness, with_lent_login
+from agent_swarm_worker.worker.boot.harness import server_names
 from agent_swarm_worker.workspace.profiles import AgentDetails
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from agent_swarm_worker.api.wire.resources import ConfigRow
+    from agent_swarm_worker.api.wire.resources import Agent, ConfigRow
     from agent_swarm_worker.contract import HarnessSpec, SdkLogin
     from agent_swarm_worker.credentials.pools import Selection
     from agent_swarm_worker.worker.boot.parts import Core, LoopParts
@@ -37,25 +45,58 @@ async def register(worker: LoopParts) -> bool:
     Raises:
         ApiError: the server refused, or did not answer.
     """
-    settings, facts = worker.settings, worker.facts
-    template = facts.template
-    agent = await worker.client.agents.register(
-        name=settings.agent_name
-        or (template.display_name if template else None)
-        or default_agent_name(worker.options.role, worker.agent_id),
-        is_lead=facts.is_lead,
-        role=facts.role_label,
-        capabilities=_capabilities(worker),
-        max_tasks=worker.slots.capacity,
-        provider=worker.harness.wire_name,
-    )
-    worker.log.info(
-        Event.REGISTERED, agent=worker.agent_id, name=agent.name, harness=worker.harness.name
-    )
+    facts, harness = worker.facts, worker.harness.name
+    agent, sent = await _register_by_name(worker, server_names(worker.harness.spec))
+    worker.log.info(Event.REGISTERED, agent=worker.agent_id, name=agent.name, harness=harness)
+    _log_name(worker, harness, sent)
     before, facts.agent = facts.server_capabilities, agent
     if agent.enabled_capabilities is not None:
         facts.server_capabilities = frozenset(agent.enabled_capabilities)
     return before != facts.server_capabilities
+
+
+async def _register_by_name(worker: LoopParts, names: tuple[str, ...]) -> tuple[Agent, str]:
+    """Register under the best name that the server accepts; return that name too."""
+    known = worker.client.capabilities.harness_names
+    await known.learn(names, worker.client.resources.openapi)
+    for name in known.to_try(names[:-1]):
+        try:
+            agent = await _register_as(worker, name)
+        except ApiRefused as refusal:
+            if refusal.status != 400 or isinstance(refusal, GatewayRefused):
+                raise
+            known.note(name, accepted=False)
+        else:
+            known.note(name, accepted=True)
+            return agent, name
+    return await _register_as(worker, names[-1]), names[-1]
+
+
+async def _register_as(worker: LoopParts, harness: str) -> Agent:
+    template = worker.facts.template
+    return await worker.client.agents.register(
+        name=worker.settings.agent_name
+        or (template.display_name if template else None)
+        or default_agent_name(worker.options.role, worker.agent_id),
+        is_lead=worker.facts.is_lead,
+        role=worker.facts.role_label,
+        capabilities=_capabilities(worker),
+        max_tasks=worker.slots.capacity,
+        provider=harness,
+    )
+
+
+def _log_name(worker: LoopParts, harness: str, sent: str) -> None:
+    """Log, when it changes, under which name a harness is registered that old servers lack."""
+    if (harness, sent) == worker.facts.logged_name or harness in SESSION_NAMES:
+        return
+    worker.facts.logged_name = harness, sent
+    if sent != harness:
+        why = f"the server does not accept {harness}"
+    else:
+        is_listed = worker.client.capabilities.harness_names.is_listed
+        why = "the server lists it" if is_listed else "the server accepted it"
+    worker.log.info(Event.HARNESS_NAME, harness=harness, registered_as=sent, why=why)
 
 
 async def reregister(worker: LoopParts) -> bool:

@@ -39,9 +39,9 @@ from agent_swarm_worker.reporting.finish import LatestCost
 from agent_swarm_worker.reporting.port import SessionInfo
 from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.state.directory import FULLY_REPORTED
-from agent_swarm_worker.worker.boot.harness import HARNESS_PROFILE_KEY, wire_name
+from agent_swarm_worker.worker.boot.harness import HARNESS_PROFILE_KEY, server_names
 from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
-from agent_swarm_worker.worker.run.continuity import HARNESS_KEY
+from agent_swarm_worker.worker.run.continuity import meta_of
 from agent_swarm_worker.worker.run.launch_files import SESSIONS_DIR
 from agent_swarm_worker.worker.run.session_summary import Transcript, requested_summary
 
@@ -170,9 +170,10 @@ class OrphanedSession:
 
     def _new_reporter(self) -> SessionReporter:
         worker, claim = self._worker, self._claim
-        adapter = self._adapter
-        known = wire_name(adapter) if adapter is not None else None
+        adapter, sent = self._adapter, None
         spec = HarnessSpec(name=claim.harness) if adapter is None else adapter_spec(adapter)
+        if adapter is not None:
+            sent = worker.client.capabilities.harness_names.sent_for(server_names(spec))
         info = SessionInfo(
             task_id=claim.task_id if claim.phase != "no_task" else None,
             effective_id=claim.task_id,
@@ -182,8 +183,10 @@ class OrphanedSession:
             harness=claim.harness,
             context_window=partial(context_window, models=spec.models),
             tools=spec.tools,
-            wire_provider=known,
-            session_meta={} if known == claim.harness else {HARNESS_KEY: claim.harness},
+            wire_provider=sent.session if sent else None,
+            cost_provider=sent.cost if sent else None,
+            nearest_provider=sent.nearest if sent else None,
+            session_meta=meta_of(claim.harness, sent.session if sent else None),
             log_file=claim.log_file,
             metadata_bytes=claim.log_offset,
             elapsed_s=_elapsed_s(claim),

@@ -20,7 +20,7 @@ from agent_swarm_worker.logs import Event
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.prompts.preambles import follow_up_preamble, resume_preamble
 from agent_swarm_worker.providers.registry import adapter_spec
-from agent_swarm_worker.worker.boot.harness import wire_name
+from agent_swarm_worker.worker.boot.harness import server_names
 
 if TYPE_CHECKING:
     from agent_swarm_worker.api.wire.tasks import Task, Trigger
@@ -59,7 +59,8 @@ async def with_native_resume(
     mode = worker.settings.resume_mode
     if mode == "preamble" or row is None or parent is None or parent.claude_session_id is None:
         return config
-    ran_here = parent.agent_id == worker.agent_id and _ran_on(parent, adapter)
+    sent = worker.client.capabilities.harness_names.sent_for(server_names(adapter_spec(adapter)))
+    ran_here = parent.agent_id == worker.agent_id and _ran_on(parent, adapter.name, sent.session)
     if not ran_here or not await adapter.can_resume(parent.claude_session_id, config):
         if mode == "native":
             worker.log.warning(
@@ -79,11 +80,16 @@ async def with_native_resume(
     return replace(config, resume_session_id=parent.claude_session_id, forks=forks)
 
 
-def _ran_on(parent: Task, adapter: ProviderAdapter) -> bool:
+def meta_of(harness: str, sent: str | None) -> dict[str, str]:
+    """Return what is stored with a session whose harness the server knows by another name."""
+    return {} if sent == harness else {HARNESS_KEY: harness}
+
+
+def _ran_on(parent: Task, harness: str, sent: str) -> bool:
     true_name = (parent.harness_variant_meta or {}).get(HARNESS_KEY)
     if true_name is not None:
-        return bool(true_name == adapter.name)
-    return parent.provider in (None, wire_name(adapter)) and wire_name(adapter) == adapter.name
+        return bool(true_name == harness)
+    return parent.provider == harness or (parent.provider is None and sent == harness)
 
 
 async def preamble(

@@ -30,11 +30,11 @@ from agent_swarm_worker.reporting.console import Console
 from agent_swarm_worker.reporting.port import SessionInfo
 from agent_swarm_worker.reporting.reporter import SessionReporter
 from agent_swarm_worker.state.directory import Claim
-from agent_swarm_worker.worker.boot.harness import wire_name
+from agent_swarm_worker.worker.boot.harness import server_names
 from agent_swarm_worker.worker.loops.heartbeat import check_before_session, create_session_row
 from agent_swarm_worker.worker.loops.shutdown import supersede
 from agent_swarm_worker.worker.recovery.upload_cursor import UploadCursor
-from agent_swarm_worker.worker.run.continuity import HARNESS_KEY, finished_by_parent
+from agent_swarm_worker.worker.run.continuity import finished_by_parent, meta_of
 from agent_swarm_worker.worker.run.finishing import (
     SessionOutcome,
     fail_unreported,
@@ -322,7 +322,7 @@ def _reporter(
 ) -> SessionReporter:
     config, settings = setup.config, worker.settings
     spec = adapter_spec(setup.adapter)
-    is_known = wire_name(setup.adapter) == setup.adapter.name
+    sent = worker.client.capabilities.harness_names.sent_for(server_names(spec))
     facts = SessionInfo(
         task_id=task.task_id if task.has_task else None,
         effective_id=task.task_id,
@@ -332,8 +332,10 @@ def _reporter(
         harness=setup.adapter.name,
         context_window=partial(context_window, models=spec.models),
         tools=spec.tools,
-        wire_provider=wire_name(setup.adapter),
-        session_meta={} if is_known else {HARNESS_KEY: setup.adapter.name},
+        wire_provider=sent.session,
+        cost_provider=sent.cost,
+        nearest_provider=sent.nearest,
+        session_meta=meta_of(spec.name, sent.session),
         log_file=config.log_file,
         metadata_bytes=setup.metadata_bytes,
         model=setup.model.model,

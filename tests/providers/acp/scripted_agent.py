@@ -115,6 +115,15 @@ def do(step: list[Any], prompt: str) -> None:
             update("s-2", **fields)
         case ["ask", method, params]:
             ask(method, params)
+        case ["ask-many", method, params, times]:
+            for number in range(times):
+                send(id=f"many-{number}", method=method, params=params)
+        case ["many-answers", times]:
+            with ANSWERED:
+                names = [f"many-{number}" for number in range(times)]
+                assert ANSWERED.wait_for(lambda: all(name in ANSWERS for name in names), 50)
+            answers = [ANSWERS.pop(name) for name in names]
+            note(done=sum("result" in one for one in answers))
         case ["permission", call]:
             ask(
                 "session/request_permission",
@@ -130,6 +139,8 @@ def do(step: list[Any], prompt: str) -> None:
                 raw(line.encode() * 100)
         case ["wait", seconds]:
             CANCELLED.wait(seconds)
+        case ["mute"]:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         case ["deaf", seconds]:
             time.sleep(seconds)
         case ["command", words]:

@@ -13,7 +13,9 @@ from acp_rig import make_session, noted, run
 from agent_swarm_worker.contract import Message, Progress, ToolEnd
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.processes import procfs
+from agent_swarm_worker.providers.acp.client_tools import MAX_OUTPUT_BYTES, MIN_OUTPUT_BYTES
 from agent_swarm_worker.providers.acp.target import Target
+from agent_swarm_worker.providers.kit.jsonrpc import MAX_UNREAD_BYTES, JsonRpcPeer
 
 pytestmark = pytest.mark.anyio
 
@@ -129,6 +131,34 @@ async def test_files_inside_are_read_and_written(tmp_path: Path):
     assert absent["code"] == -32002
 
 
+async def test_an_agent_that_reads_no_answers_is_given_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    held: list[int] = []
+    write = JsonRpcPeer._write
+
+    def written(peer: JsonRpcPeer, *args: Any) -> None:
+        write(peer, *args)
+        held.append(peer._unread_bytes)
+
+    monkeypatch.setattr(JsonRpcPeer, "_write", written)
+    size = 5 << 20
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "big").write_text("y" * size)
+    path = {"sessionId": "s-1", "path": str(tmp_path / "work" / "big")}
+    script = {
+        "before": {"session/prompt": [["ask-many", "fs/read_text_file", path, 30], ["deaf", 2]]},
+        "prompt": [["many-answers", 30], ["ask", "fs/read_text_file", path], ["say", "Well."]],
+    }
+    ran = await run(tmp_path, script)
+    assert (ran.result.is_error, ran.result.output) == (False, "Well.")
+    (answers,) = (entry for entry in ran.log if "done" in entry)
+    assert answers["done"] >= 1
+    assert max(held) < MAX_UNREAD_BYTES + size + 100_000
+    (after,) = ran.answers("fs/read_text_file")
+    assert len(after["content"]) == size
+
+
 async def test_a_directory_behind_a_link_has_two_names(tmp_path: Path):
     (tmp_path / "real").mkdir()
     (tmp_path / "work").symlink_to(tmp_path / "real")
@@ -162,8 +192,76 @@ async def test_no_file_outside_of_the_directory(tmp_path: Path, path: str):
     assert "code" in ran.answers("fs/read_text_file")[0]
     assert all("code" in answer for answer in ran.answers("fs/write_text_file"))
     assert (tmp_path / "secret").read_text() == "a secret of the host"
-    if path not in ("{work}", "~", "{work}/link/secret"):
+    if path not in ("{work}", "~"):
         assert "code" in ran.answers("terminal/create")[0]
+
+
+async def test_links_are_followed_if_they_stay_inside(tmp_path: Path):
+    (work := tmp_path / "work").mkdir()
+    (work / "sub").mkdir()
+    (work / "sub/a.txt").write_text("old")
+    (work / "file").symlink_to("sub/a.txt")
+    (work / "folder").symlink_to(work / "sub")
+    (work / "new").symlink_to("sub/b.txt")
+    (work / "out").symlink_to(tmp_path)
+    (work / "loop").symlink_to("loop")
+    writes = [{"path": str(work / name), "content": name} for name in ("file", "new", "loop")]
+    script = {
+        "prompt": [
+            ["ask", "fs/read_text_file", {"path": str(work / "file")}],
+            ["ask", "fs/read_text_file", {"path": str(work / "folder/a.txt")}],
+            *(["ask", "fs/write_text_file", write] for write in writes),
+            ["terminal", {"command": "pwd", "cwd": str(work / "folder")}],
+            ["terminal", {"command": "pwd", "cwd": str(work / "out")}],
+            ["ask", "fs/read_text_file", {"path": str(work / "out/x")}],
+            ["say", "Done."],
+        ]
+    }
+    ran = await run(tmp_path, script)
+    read = ran.answers("fs/read_text_file")
+    assert read[:2] == [{"content": "old"}] * 2
+    assert ran.answers("fs/write_text_file")[:2] == [{}, {}]
+    assert "code" in ran.answers("fs/write_text_file")[2]
+    assert (work / "file").is_symlink()
+    assert [(work / "sub" / name).read_text() for name in ("a.txt", "b.txt")] == ["file", "new"]
+    inside, outside = ran.answers("terminal/create")
+    assert "terminalId" in inside
+    assert ran.answers("terminal/output")[0]["output"] == f"{work / 'sub'}\n"
+    for refusal in (outside, read[2]):
+        assert "a link that leads out of the session's directory" in refusal["message"]
+
+
+async def test_the_end_of_a_flood_in_a_terminal_is_kept(tmp_path: Path):
+    line = "yes 0123456789abcdef | head -c 90000000; echo; printf the-end; sleep 60 & exit 4"
+    small = {"command": "yes | head -c 200000; echo bye", "outputByteLimit": 10}
+    script = {
+        "prompt": [["terminal", {"command": line}], ["terminal", small], ["say", "Done."]],
+    }
+    ran = await run(tmp_path, script)
+    big, short = ran.answers("terminal/output")
+    assert (big["truncated"], len(big["output"])) == (True, MAX_OUTPUT_BYTES)
+    assert big["output"].endswith("\nthe-end")
+    assert big["exitStatus"]["exitCode"] == 4
+    assert (short["truncated"], short["output"][-5:]) == (True, "\nbye\n")
+    written = [path for path in (tmp_path / "private").rglob("*") if path.is_file()]
+    assert written == []
+
+
+async def test_many_terminals_share_what_is_kept(tmp_path: Path):
+    params = {"sessionId": "s-1", "command": "yes | head -c 3000000"}
+    asked = [["ask", "terminal/create", params] for _ in range(20)]
+    last = {"sessionId": "s-1", "terminalId": "terminal-20"}
+    script = {
+        "prompt": [
+            *asked,
+            ["ask", "terminal/wait_for_exit", last],
+            ["ask", "terminal/output", last],
+            ["say", "Done."],
+        ]
+    }
+    ran = await run(tmp_path, script)
+    (output,) = ran.answers("terminal/output")
+    assert (output["truncated"], len(output["output"])) == (True, MIN_OUTPUT_BYTES)
 
 
 async def test_a_command_in_a_terminal(tmp_path: Path):
@@ -227,6 +325,75 @@ async def test_it_dies_instead_of_an_answer(tmp_path: Path, method: str):
 async def test_it_speaks_another_version(tmp_path: Path):
     ran = await run(tmp_path, {"initialize": {"protocolVersion": 2}})
     assert "version 2" in reason_of(ran)
+    (other := tmp_path / "other").mkdir()
+    ran = await run(other, {"initialize": {"protocolVersion": "1"}})
+    assert (ran.result.is_error, ran.result.output) == (False, "Done.")
+
+
+@pytest.mark.parametrize(
+    ("error", "category"),
+    [
+        ({"code": -32603, "message": "no licence"}, "protocol_error"),
+        ({"code": -32000, "message": "Authentication required"}, "authentication_failed"),
+    ],
+)
+async def test_it_refuses_the_connection(tmp_path: Path, error: Any, category: str):
+    ran = await run(tmp_path, {"errors": {"initialize": error}})
+    assert error["message"] in reason_of(ran)
+    assert ("refuses the connection" in reason_of(ran)) == (category == "protocol_error")
+    assert ran.result.error_category == category
+
+
+async def test_it_closes_its_output_and_goes_on(tmp_path: Path):
+    script = {"before": {"session/prompt": [["say", "I see."], ["mute"], ["deaf", 60]]}}
+    ran = await run(tmp_path, script)
+    assert "closed its output and went on" in reason_of(ran)
+    assert "session/prompt" in reason_of(ran)
+    assert ran.result.error_category == "crashed"
+
+
+@pytest.mark.parametrize(
+    ("stop", "shown"), [(None, "no stop reason"), (5, "5"), ({}, "{}"), ("weird", "'weird'")]
+)
+async def test_a_turn_without_a_stop_reason_is_no_success(tmp_path: Path, stop: Any, shown: str):
+    ran = await run(tmp_path, {"result": {"stopReason": stop}})
+    assert f"the turn ended with {shown}" in reason_of(ran).replace("the stop reason ", "")
+    (other := tmp_path / "other").mkdir()
+    ran = await run(other, {"results": {"session/prompt": None}})
+    assert "no stop reason" in reason_of(ran)
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        (
+            {"type": "resource", "resource": {"uri": "file:///a", "text": "The answer."}},
+            "The answer.",
+        ),
+        ({"type": "resource_link", "uri": "file:///a", "name": "a"}, "[resource link file:///a]"),
+        ({"type": "image", "mimeType": "image/png", "data": "AA=="}, "[image image/png]"),
+    ],
+)
+async def test_an_answer_that_is_no_text(tmp_path: Path, content: Any, shown: str):
+    update = {"sessionUpdate": "agent_message_chunk", "content": content}
+    ran = await run(tmp_path, {"prompt": [["update", update]]})
+    assert (ran.result.is_error, ran.result.output) == (False, shown)
+
+
+async def test_arguments_that_are_no_list_are_refused(tmp_path: Path):
+    params = {"sessionId": "s-1", "command": "echo"}
+    script = {
+        "prompt": [
+            ["ask", "terminal/create", {**params, "args": "x"}],
+            ["ask", "terminal/create", {**params, "env": {"A": "b"}}],
+            ["ask", "terminal/create", {**params, "args": None}],
+            ["say", "Done."],
+        ]
+    }
+    ran = await run(tmp_path, script)
+    first, second, third = ran.answers("terminal/create")
+    assert (first["message"], second["message"]) == ("args is no list", "env is no list")
+    assert "terminalId" in third
 
 
 async def test_it_wants_a_login(tmp_path: Path):
@@ -240,7 +407,8 @@ async def test_it_wants_a_login(tmp_path: Path):
 @pytest.mark.parametrize("result", [None, [], "s-1", {"sessionId": 7}, {"sessionId": ""}])
 async def test_a_session_without_an_id(tmp_path: Path, result: Any):
     ran = await run(tmp_path, {"results": {"session/new": result}})
-    assert "without an id" in reason_of(ran)
+    is_number = result == {"sessionId": 7}
+    assert ("whose id is no text: 7" if is_number else "without an id") in reason_of(ran)
 
 
 def internal(message: str, data: Any = None) -> dict[str, Any]:

@@ -565,6 +565,7 @@ async def test_settings_that_cannot_be_used(tmp_path: Path):
         {"ACP_TARGET": "acp"},
         {"ACP_TARGET_ARGS": "[1"},
         {"ACP_TARGET_ARGS": "[1]"},
+        {"ACP_TARGET_ARGS": '{"a": 1}'},
         {"ACP_TARGET_COMMAND": ""},
         {"ACP_CONFIG_OPTIONS": "[]"},
         {"ACP_START_TIMEOUT_SECONDS": "soon"},

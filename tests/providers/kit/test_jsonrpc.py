@@ -66,6 +66,34 @@ def sent_request(peer: JsonRpcPeer, method: str = "ask", **more: Any) -> list[An
     return outcomes
 
 
+# --- a peer that reads nothing
+def test_what_a_peer_does_not_read_is_limited(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jsonrpc, "MAX_UNREAD_BYTES", 1000)
+    monkeypatch.setattr(jsonrpc, "MAX_UNREAD_REFUSALS_BYTES", 2000)
+
+    async def never(_: Any) -> Any:
+        raise AssertionError
+
+    peer = JsonRpcPeer(noted, answers={"big": lambda _: "y" * 600}, handlers={"slow": never})
+    for number in range(100):
+        received(peer, {"id": number, "method": "big"})
+        received(peer, {"id": f"s{number}", "method": "slow"})
+        for call in peer.handler_calls():
+            call.answer("z" * 600)
+        received(peer, {"id": f"u{number}", "method": "nonesuch"})
+    size = len(peer._out)
+    assert size < 2000 + 700
+    answers = written(peer)
+    assert [one["id"] for one in answers if "result" in one] == [0, "s0"]
+    assert {one["error"]["code"] for one in answers[2:]} == {-32000, -32601}
+    peer.unsent_bytes = size
+    received(peer, {"id": 1, "method": "big"})
+    assert written(peer) == []
+    peer.unsent_bytes = 0  # it has read all
+    received(peer, {"id": 1, "method": "big"})
+    assert "result" in written(peer)[0]
+
+
 def test_a_request_gets_its_answer_once():
     peer = JsonRpcPeer(noted)
     outcomes = sent_request(peer)

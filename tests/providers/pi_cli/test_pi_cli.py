@@ -29,6 +29,7 @@ from agent_swarm_worker.errors import BinaryMissing, CredentialsMissing, Provide
 from agent_swarm_worker.providers.kit.conversation import SteerRequest
 from agent_swarm_worker.providers.pi_cli.adapter import PiCliAdapter
 from agent_swarm_worker.providers.pi_cli.conversation import PiConversation
+from agent_swarm_worker.providers.pi_cli.launch import pi_launch
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio
@@ -71,7 +72,7 @@ async def test_cost_and_context_are_the_programs(tmp_path: Path):
     assert cost is not None
     assert (cost.input_tokens, cost.output_tokens, cost.num_turns) == (200, 20, 2)
     assert cost.total_cost_usd == pytest.approx(0.00024)
-    assert (cost.model, cost.provider) == ("scripted/scripted-1", "pi")
+    assert (cost.model, cost.provider) == ("scripted/scripted-1", "pi-cli")
     usage = ran.of(ContextUsage)[-1]
     assert (usage.context_used_tokens, usage.context_total_tokens) == (110, 128_000)
 
@@ -133,6 +134,8 @@ async def test_a_session_is_resumed_and_a_lost_one_begun_afresh(tmp_path: Path):
     ran = await PLAYER.run(tmp_path, "hello", resumed="resumed", resume_session_id=SESSION)
     assert ran.result.output == "Again."
     assert ran.starts[0]["argv"][-2:] == ["--session", SESSION]
+    forked = pi_launch(session_config(tmp_path, resume_session_id=SESSION, forks=True))
+    assert forked.argv[-2:] == ("--fork", SESSION)
     other = tmp_path / "other"
     other.mkdir()
     ran = await PLAYER.run(
