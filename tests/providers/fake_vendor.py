@@ -194,7 +194,18 @@ def journal_of(config: ProviderSessionConfig) -> list[dict[str, Any]]:
     return [json.loads(line) for line in config.log_file.read_bytes().splitlines()]
 
 
+async def until_written(session: VendorSession[Any], text: str) -> None:
+    """Wait until the journal of a session has a text."""
+    path = session.config.log_file
+    with anyio.fail_after(30):
+        while not (path.exists() and text in path.read_text()):
+            await anyio.sleep(0.01)
+
+
 def order(prompt: str) -> tuple[str, str]:
-    """Return what the last line of a prompt asks for."""
+    """Return what the last line of a prompt asks for, or the task in it."""
     verb, _, rest = prompt.strip().split("\n")[-1].partition(": ")
+    if verb not in ("answer", "work"):
+        found = re.findall(r'"(answer|work): (.*?)"', prompt)
+        verb, rest = found[-1] if found else ("", "")
     return verb, rest

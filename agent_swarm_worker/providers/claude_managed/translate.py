@@ -138,6 +138,7 @@ class ManagedTranslator(VendorTranslator):
         match what:
             case "status_running":
                 self._begins()
+                yield Progress("The managed agent works")
             case "status_rescheduled":
                 yield Progress("The managed agent is started again after a failure")
             case "status_idle" if self._has_worked_there:

@@ -214,7 +214,7 @@ class VendorApi:
             return self._network(why, is_safe=is_safe or not was_sent)
         if isinstance(error, httpx2.HTTPError):
             was_sent = not isinstance(error, httpx2.ConnectError)
-            why = f"no answer from {self._name}: {error or type(error).__name__}"
+            why = f"no answer from {self._name}: {str(error) or type(error).__name__}"
             return self._network(why, is_safe=is_safe or not was_sent)
         return error
 

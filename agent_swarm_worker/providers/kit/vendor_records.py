@@ -95,7 +95,7 @@ class VendorTranslator(EventTranslator):
         match kind, event.get("subtype"):
             case "system", "create":
                 self.is_requested = True
-                return ()
+                return (Progress("Asking the vendor for a session"),)
             case "system", "init":
                 return self._init(event)
             case "system", "api_retry":

@@ -108,6 +108,8 @@ class FakeManaged(FakeVendor):
         if call.key != KEY:
             return refused(401, "invalid x-api-key")
         match call.method, call.path.removeprefix("/v1/").split("/"):
+            case "GET", ["models"]:
+                return JSONResponse({"data": [{"id": MODEL}]})
             case "POST", ["sessions"]:
                 session = Session(f"sesn_{self.number():08}", call.body)
                 self.sessions[session.id] = session
@@ -146,7 +148,7 @@ class FakeManaged(FakeVendor):
         since = call.query.get("created_at[gte]", "")
         rows = [one for one in session.events if (one["processed_at"] or "9") >= since]
         if call.query.get("order") == "desc":
-            rows = rows[::-1]
+            rows.reverse()
         start = int(call.query.get("page", "0"))
         size = min(self.page, int(call.query["limit"]))
         more = str(start + size) if start + size < len(rows) else None
@@ -156,7 +158,7 @@ class FakeManaged(FakeVendor):
         yield b": connected\n\n"
         at = len(session.events)
         while True:
-            await session.changed.wait_for(lambda: len(session.events) > at)
+            await session.changed.wait_for(lambda seen=at: len(session.events) > seen)
             for event in session.events[at:]:
                 at += 1
                 data = json.dumps(event).encode()
@@ -169,7 +171,7 @@ class FakeManaged(FakeVendor):
     def _receive(self, session: Session, event: dict[str, Any]) -> dict[str, Any]:
         if event["type"] == "user.interrupt":
             session.is_interrupted = not self.is_deaf
-            if (not self.acts and not self.is_deaf) or (session.is_interrupted and session.is_working):
+            if session.is_interrupted and session.status == "running":
                 self.rests(session)
             return event
         number = self.number()

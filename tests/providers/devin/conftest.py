@@ -6,5 +6,6 @@ import sys
 from pathlib import Path
 
 _TESTS = Path(__file__).parents[2]
-for _folder in (_TESTS / "providers", _TESTS / "e2e", _TESTS / "worker"):
+_VENDORS = (_TESTS / "providers", _TESTS / "providers" / "claude_managed")
+for _folder in (*_VENDORS, _TESTS / "e2e", _TESTS / "worker"):
     sys.path.insert(0, str(_folder))

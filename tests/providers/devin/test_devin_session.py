@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from fake_devin import KEY, FakeDevin
-from fake_vendor import HTML, Ran, journal_of, ran, running
+from fake_vendor import HTML, Ran, journal_of, ran, running, until_written
 from session_config import session_config
 
 from agent_swarm_worker.contract import Ending, ProviderSessionConfig
@@ -276,7 +276,7 @@ async def test_unknown_states_and_units_are_unknown(tmp_path: Path):
         async with running(session) as results:
             await vendor.until_made(GET)
             vendor.moves(vendor.session, "hibernating", "dreaming", acus=None)
-            await until(lambda: "dreaming" in session.config.log_file.read_text())
+            await until_written(session, "dreaming")
             vendor.moves(vendor.session, "running", "finished", acus="many")
         assert results[0].result.is_error is False
         assert results[0].result.cost is not None
