@@ -23,8 +23,8 @@ NAMES = (
     " PermissionSupport Plan PlanStep PolicyMode PrivateFile Process Program"
     " Progress Prompt ProviderAdapter ProviderEvent ProviderResult ProviderSession"
     " ProviderSessionConfig ProviderTraits RateLimitWindow RawLog RawStderr Reasoning"
-    " Redactor ReplayableAdapter Result SdkLogin Service SessionInit Skills SmallAnswer"
-    " SmallQuestion SteerDelivery SteerMode SteerableSession StreamRedactor TextTranslator"
+    " Redactor RemoteSessions ReplayableAdapter Result SdkLogin Service SessionInit Skills"
+    " SmallAnswer SmallQuestion SteerDelivery SteerMode SteerableSession StreamRedactor TextTranslator"
     " ToolEnd ToolStart Translator Verdict"
 )
 CLASSES = [

@@ -64,23 +64,23 @@ class ManagedApi(VendorApi):
 
     async def create(self, body: Record) -> Record:
         """Create a session, which is idle."""
-        return await self.call("POST", "/v1/sessions", body)
+        return await self.exchange("POST", "/v1/sessions", body)
 
     async def get(self, session_id: str) -> Record:
         """Return a session."""
-        return await self.call("GET", f"/v1/sessions/{path_part(session_id)}")
+        return await self.exchange("GET", f"/v1/sessions/{path_part(session_id)}")
 
     async def marked(self, agent_id: str, mark: str) -> Record | None:
         """Return the agent's session with this mark among its latest ones."""
         query = [("agent_id", agent_id), ("limit", str(PAGE)), ("order", "desc")]
-        page = await self.call("GET", "/v1/sessions", query=query)
+        page = await self.exchange("GET", "/v1/sessions", query=query)
         found = map(mapping, items(page.get("data")))
         return next((one for one in found if parsed(one, "metadata").get(MARK) == mark), None)
 
     async def send(self, session_id: str, *events: Record) -> list[Record]:
         """Send events; return them as the vendor has them."""
         path = f"/v1/sessions/{path_part(session_id)}/events"
-        answer = await self.call("POST", path, {"events": list(events)})
+        answer = await self.exchange("POST", path, {"events": list(events)})
         return [mapping(event) for event in items(answer.get("data"))]
 
     async def since(self, session_id: str, moment: str) -> list[Record]:
@@ -92,7 +92,7 @@ class ManagedApi(VendorApi):
         page_key = ""
         for _ in range(MAX_PAGES):
             query = [*first, *([("page", page_key)] if page_key else [])]
-            page = await self.call("GET", path, query=query)
+            page = await self.exchange("GET", path, query=query)
             found += map(mapping, items(page.get("data")))
             page_key = text(page.get("next_page"))
             if not page_key:
@@ -102,7 +102,7 @@ class ManagedApi(VendorApi):
     async def last(self, session_id: str) -> Record:
         """Return the latest event; empty if there is none."""
         path = f"/v1/sessions/{path_part(session_id)}/events"
-        page = await self.call("GET", path, query=[("limit", "1"), ("order", "desc")])
+        page = await self.exchange("GET", path, query=[("limit", "1"), ("order", "desc")])
         return next(map(mapping, items(page.get("data"))), {})
 
     def stream_path(self, session_id: str) -> str:
@@ -131,7 +131,7 @@ class ManagedApi(VendorApi):
     async def archive(self, session_id: str) -> None:
         """End a session at rest for good."""
         try:
-            await self.call("POST", f"/v1/sessions/{path_part(session_id)}/archive")
+            await self.exchange("POST", f"/v1/sessions/{path_part(session_id)}/archive")
         except VendorError as error:
             if error.status not in (404, 410):
                 raise

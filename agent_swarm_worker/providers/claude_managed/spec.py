@@ -11,7 +11,7 @@ from agent_swarm_worker.contract import (
     Skills,
 )
 from agent_swarm_worker.providers.catalog import ANTHROPIC
-from agent_swarm_worker.settings import HarnessOptions, live, operator_only
+from agent_swarm_worker.settings import HarnessOptions, live
 from agent_swarm_worker.settings.base import Stripped  # noqa: TC001 - pydantic reads it
 
 DEFAULT_URL = "https://api.anthropic.com"
@@ -22,7 +22,7 @@ class ManagedOptions(HarnessOptions):
 
     # --- the harness claude-managed
     api_key: Stripped = live("ANTHROPIC_API_KEY", default="", is_native=True, is_shared=True)
-    base_url: Stripped = operator_only(
+    base_url: Stripped = live(
         "ANTHROPIC_BASE_URL", default=DEFAULT_URL, is_native=True, is_shared=True
     )
     agent_id: Stripped = live("MANAGED_AGENT_ID", "managed_agent_id", default="")
@@ -82,4 +82,5 @@ SPEC = HarnessSpec(
         "web_fetch": "fetch",
         "web_search": "web-search",
     },
+    is_synthetic=True,
 )

@@ -59,23 +59,23 @@ class DevinApi(VendorApi):
 
     async def create(self, body: Record) -> Record:
         """Create a session."""
-        return await self.call("POST", f"{self._org}/sessions", body)
+        return await self.exchange("POST", f"{self._org}/sessions", body)
 
     async def get(self, session_id: str) -> Record:
         """Return a session."""
-        return await self.call("GET", f"{self._org}/sessions/{path_part(session_id)}")
+        return await self.exchange("GET", f"{self._org}/sessions/{path_part(session_id)}")
 
     async def with_tag(self, tag: str) -> Record | None:
         """Return the session with a tag; ``None`` if there is none."""
         query = [("tags", tag), ("first", "10")]
-        page = await self.call("GET", f"{self._org}/sessions", query=query)
+        page = await self.exchange("GET", f"{self._org}/sessions", query=query)
         found = map(mapping, items(page.get("items")))
         return next((one for one in found if tag in items(one.get("tags"))), None)
 
     async def send(self, session_id: str, message: str) -> Record:
         """Send a message to a session; a suspended one is resumed by it."""
         path = f"{self._org}/sessions/{path_part(session_id)}/messages"
-        return await self.call("POST", path, {"message": message})
+        return await self.exchange("POST", path, {"message": message})
 
     async def messages(self, session_id: str, after: str) -> tuple[list[Record], str]:
         """Return the messages behind a cursor, oldest first, and the cursor to go on from."""
@@ -83,7 +83,7 @@ class DevinApi(VendorApi):
         found: list[Record] = []
         for _ in range(MAX_PAGES):
             query = [("first", str(PAGE)), *([("after", after)] if after else [])]
-            page = await self.call("GET", path, query=query)
+            page = await self.exchange("GET", path, query=query)
             found += map(mapping, items(page.get("items")))
             cursor = text(page.get("end_cursor"))
             if page.get("has_next_page") is not True or not cursor or cursor == after:
@@ -94,7 +94,7 @@ class DevinApi(VendorApi):
     async def terminate(self, session_id: str) -> Record:
         """End a session; one that is gone or has ended is no error."""
         try:
-            return await self.call("DELETE", f"{self._org}/sessions/{path_part(session_id)}")
+            return await self.exchange("DELETE", f"{self._org}/sessions/{path_part(session_id)}")
         except VendorError as error:
             if error.status in (404, 410):
                 return {}
@@ -113,12 +113,12 @@ class DevinApi(VendorApi):
         path, after = f"{self._org}/playbooks", ""
         for _ in range(MAX_TITLES):
             query = [("first", str(PAGE)), *([("after", after)] if after else [])]
-            page: dict[str, Any] = await self.call("GET", path, query=query)
+            page: dict[str, Any] = await self.exchange("GET", path, query=query)
             for one in map(mapping, items(page.get("items"))):
                 if one.get("title") == title and one.get("body") == body:
                     return text(one.get("playbook_id"))
             after = text(page.get("end_cursor"))
             if page.get("has_next_page") is not True or not after:
                 break
-        created = await self.call("POST", path, {"title": title, "body": body})
+        created = await self.exchange("POST", path, {"title": title, "body": body})
         return text(created.get("playbook_id"))

@@ -61,4 +61,5 @@ SPEC = HarnessSpec(
         shows_tools=False,
         cost_source="harness",
     ),
+    is_synthetic=True,
 )

@@ -58,8 +58,9 @@ class VendorError(ProviderError):
         """The vendor may have carried it out all the same."""
         super().__init__(self.reason)
 
-    def pause_s(self, failures: int, least_s: float = FIRST_PAUSE_S) -> float:
+    def pause_s(self, failures: int, least_s: float | None = None) -> float:
         """Return how long to wait after so many failures: as asked, or longer each time."""
+        least_s = FIRST_PAUSE_S if least_s is None else least_s
         grown = min(least_s * 2.0 ** min(failures - 1, 16), max(MAX_PAUSE_S, least_s))
         return max(grown, self.retry_after_s)
 
@@ -103,7 +104,7 @@ class VendorApi:
         with anyio.CancelScope(shield=True), anyio.move_on_after(1):
             await self._client.aclose()
 
-    async def call(
+    async def exchange(
         self,
         method: str,
         path: str,
@@ -114,7 +115,7 @@ class VendorApi:
         is_safe = method == "GET"
         try:
             with anyio.fail_after(self._timeout_s):
-                async with self._request(method, path, body, query, is_safe=is_safe) as response:
+                async with self._response(method, path, body, query, is_safe=is_safe) as response:
                     content = await self._content(response)
         except TimeoutError:
             why = f"{self._name} did not answer within {self._timeout_s:g} s"
@@ -137,7 +138,7 @@ class VendorApi:
 
         The iterator ends with the stream, and raises `VendorError` if it is cut off or silent.
         """
-        async with self._request("GET", path, None, (), is_safe=True) as response:
+        async with self._response("GET", path, None, (), is_safe=True) as response:
             kind = response.headers.get("content-type", "")
             if not kind.startswith("text/event-stream"):
                 why = f"{self._name} answered {kind or 'nothing'} instead of a stream of events"
@@ -164,7 +165,7 @@ class VendorApi:
             raise self._failure(error, is_safe=True) from error
 
     @asynccontextmanager
-    async def _request(
+    async def _response(
         self,
         method: str,
         path: str,

@@ -212,7 +212,7 @@ class VendorSession(BaseSession, Generic[T]):
                     raise SessionFailed.of(error) from error
                 await self.pause(error, failures)
 
-    async def pause(self, error: VendorError, failures: int, least_s: float = 1.0) -> None:
+    async def pause(self, error: VendorError, failures: int, least_s: float | None = None) -> None:
         """Wait before a request is repeated; raises `SessionFailed` after `MAX_FAILURES`."""
         if failures >= MAX_FAILURES:
             raise SessionFailed.of(error, gave_up=True) from error
@@ -241,10 +241,10 @@ class VendorSession(BaseSession, Generic[T]):
         return left
 
 
-async def ended(end: Callable[[], Awaitable[None]], clock: Clock, limit_s: float = END_S) -> str:
+async def ended(end: Callable[[], Awaitable[None]], clock: Clock) -> str:
     """Ask a vendor to end a session, repeatedly; return why it has not confirmed that."""
-    why, failures = f"no answer within {limit_s:g} s", 0
-    with anyio.move_on_after(limit_s):
+    why, failures = f"no answer within {END_S:g} s", 0
+    with anyio.move_on_after(END_S):
         while True:
             try:
                 await end()

@@ -30,6 +30,7 @@ SEND = "POST .*/events$"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for little between two tries."""
+    monkeypatch.setattr("agent_swarm_worker.providers.kit.vendor_api.FIRST_PAUSE_S", 0.02)
     monkeypatch.setattr("agent_swarm_worker.providers.kit.vendor_api.MAX_PAUSE_S", 0.02)
     monkeypatch.setattr("agent_swarm_worker.providers.claude_managed.session.REOPEN_S", 0.02)
     monkeypatch.setattr("agent_swarm_worker.providers.kit.vendor_session.CREATE_S", 0.5)
@@ -191,12 +192,12 @@ async def test_a_cut_stream_goes_on_where_it_ended(tmp_path: Path):
 
 async def test_a_silent_stream_is_opened_again(tmp_path: Path):
     async with FakeManaged(acts=False) as vendor:
-        config = config_of(tmp_path, vendor, env={"CLAUDE_MANAGED_REQUEST_TIMEOUT_S": "0.3"})
+        config = config_of(tmp_path, vendor, env={"CLAUDE_MANAGED_REQUEST_TIMEOUT_S": "0.1"})
         session = await session_of(config)
         async with running(session) as results:
             await until(lambda: vendor.session.queue if vendor.sessions else None)
             vendor.begins(vendor.session)
-            await vendor.until_made(STREAM, 14)  # more than ten: a quiet agent is no failure
+            await vendor.until_made(STREAM, 12)  # more than ten: a quiet agent is no failure
             vendor.says(vendor.session, "Finally.")
             vendor.rests(vendor.session)
         assert results[0].result.output == "Finally."

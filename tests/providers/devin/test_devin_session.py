@@ -27,6 +27,7 @@ GET = r"GET .*/sessions/[^/]+$"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for little between two tries."""
+    monkeypatch.setattr("agent_swarm_worker.providers.kit.vendor_api.FIRST_PAUSE_S", 0.02)
     monkeypatch.setattr("agent_swarm_worker.providers.kit.vendor_api.MAX_PAUSE_S", 0.02)
     monkeypatch.setattr("agent_swarm_worker.providers.kit.vendor_session.CREATE_S", 0.5)
 
