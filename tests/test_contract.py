@@ -24,8 +24,8 @@ NAMES = (
     " Progress Prompt ProviderAdapter ProviderEvent ProviderResult ProviderSession"
     " ProviderSessionConfig ProviderTraits RateLimitWindow RawLog RawStderr Reasoning"
     " Redactor RemoteSessions ReplayableAdapter Result SdkLogin Service SessionInit Skills"
-    " SmallAnswer SmallQuestion SteerDelivery SteerMode SteerableSession StreamRedactor TextTranslator"
-    " ToolEnd ToolStart Translator Verdict"
+    " SmallAnswer SmallQuestion SteerDelivery SteerMode SteerableSession StreamRedactor"
+    " TextTranslator ToolEnd ToolStart Translator Verdict"
 )
 CLASSES = [
     value

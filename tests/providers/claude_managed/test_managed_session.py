@@ -154,7 +154,7 @@ async def test_an_aborted_session_is_ended_at_the_vendor(
 
 
 async def test_an_agent_that_does_not_stop_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("agent_swarm_worker.providers.kit.vendor_session.END_S", 0.5)
+    monkeypatch.setattr("agent_swarm_worker.providers.kit.vendor_session.END_S", 1.5)
     async with FakeManaged() as vendor:
         vendor.is_deaf = True
         session = await session_of(config_of(tmp_path, vendor, "work: 100"))
