@@ -16,6 +16,8 @@ from fake_managed import FakeManaged
 from rig import Rig, swarm_rig
 from worker_process import WorkerProcess, worker_process
 
+from agent_swarm_worker.logs import Event
+
 pytestmark = pytest.mark.anyio
 BOTH = pytest.mark.parametrize("harness", ["devin", "claude-managed"])
 RUNNING = ("running", "new")
@@ -165,8 +167,13 @@ async def test_no_second_session_runs_beside_one_that_cannot_be_ended(tmp_path: 
             task_id = await on.working()
             await killed(on, worker)
         on.vendor.fail(".", 503, times=10_000)
-        async with on.worker(SHUTDOWN_TIMEOUT="3000"):
-            await on.rig.until(on.rig.agent_row, within_s=60)
+        async with on.worker(SHUTDOWN_TIMEOUT="3000") as worker:
+
+            async def is_up() -> bool:
+                return bool(worker.logged(Event.WORKER_STARTED))
+
+            await on.rig.until(is_up, within_s=90)  # it has tried to end the session
+            assert worker.logged(Event.SESSION_HUNG)
             assert (await on.rig.task(task_id))["status"] == "in_progress"
             on.vendor.faults.clear()
             await on.until_stopped()
