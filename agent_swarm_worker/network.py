@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import ssl
 from base64 import b64encode
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
@@ -21,6 +23,7 @@ from agent_swarm_worker.settings.base import SettingsModel, Stripped, operator_o
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     import httpx2
 
@@ -121,6 +124,18 @@ def header(name: str, value: str, *, secret: bool = False) -> str:
 def fits_a_header(value: str) -> bool:
     """True if a header can carry this text unchanged."""
     return value.isascii() and value.isprintable()
+
+
+def seconds_asked(retry_after: str, now: datetime, most_s: float) -> float:
+    """Return a ``Retry-After`` in seconds: a number or a date; 0 if it is neither."""
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(retry_after) - now).total_seconds()
+        except (ValueError, TypeError):
+            return 0.0
+    return min(max(seconds, 0.0), most_s) if math.isfinite(seconds) else 0.0
 
 
 class NetworkSettings(SettingsModel):

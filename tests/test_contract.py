@@ -23,9 +23,9 @@ NAMES = (
     " PermissionSupport Plan PlanStep PolicyMode PrivateFile Process Program"
     " Progress Prompt ProviderAdapter ProviderEvent ProviderResult ProviderSession"
     " ProviderSessionConfig ProviderTraits RateLimitWindow RawLog RawStderr Reasoning"
-    " Redactor ReplayableAdapter Result SdkLogin Service SessionInit Skills SmallAnswer"
-    " SmallQuestion SteerDelivery SteerMode SteerableSession StreamRedactor TextTranslator"
-    " ToolEnd ToolStart Translator Verdict"
+    " Redactor RemoteSessions ReplayableAdapter Result SdkLogin Service SessionInit Skills"
+    " SmallAnswer SmallQuestion SteerDelivery SteerMode SteerableSession StreamRedactor"
+    " TextTranslator ToolEnd ToolStart Translator Verdict"
 )
 CLASSES = [
     value

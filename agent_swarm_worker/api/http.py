@@ -6,10 +6,8 @@ and bytes into a value or an exception.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import AsyncIterable
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from urllib.parse import urlencode, urlsplit
@@ -30,11 +28,10 @@ from agent_swarm_worker.errors import (
     RouteMissing,
     Unauthorized,
 )
-from agent_swarm_worker.network import Address, fits_a_header, header
+from agent_swarm_worker.network import Address, fits_a_header, header, seconds_asked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from agent_swarm_worker.api.health import ApiHealth
 
@@ -188,7 +185,9 @@ class Http:
                 answer = read_answer(url, exchange.status, exchange.content_type, exchange.body)
         except ApiError as error:
             if isinstance(error, ApiRefused) and exchange.retry_after:
-                error.retry_after_s = _seconds(exchange.retry_after, self.health.clock.now())
+                error.retry_after_s = seconds_asked(
+                    exchange.retry_after, self.health.clock.now(), MAX_REST_S
+                )
                 self._rests[method, path] = self.health.clock.monotonic(), error
             if exchange.location and not isinstance(error, ApiRefused):
                 error = ApiGarbled(url, f"redirect ({exchange.status}) to {exchange.location}")
@@ -321,18 +320,6 @@ class _Exchange:
 
 def _encoded(headers: Mapping[str, str | None]) -> list[tuple[bytes, bytes]]:
     return [(k.encode(), v.encode()) for k, v in headers.items() if v and fits_a_header(v)]
-
-
-def _seconds(retry_after: str, now: datetime) -> float:
-    """Return a ``Retry-After`` in seconds: a number or a date; 0 if it is neither."""
-    try:
-        seconds = float(retry_after)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(retry_after) - now).total_seconds()
-        except (ValueError, TypeError):
-            return 0.0
-    return min(max(seconds, 0.0), MAX_REST_S) if math.isfinite(seconds) else 0.0
 
 
 def _why(error: Exception) -> str:

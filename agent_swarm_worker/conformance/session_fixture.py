@@ -17,6 +17,7 @@ import anyio
 from agent_swarm_worker.aio import Broadcast, wait_any
 from agent_swarm_worker.contract import (
     Message,
+    Progress,
     ProviderResult,
     ProviderSessionConfig,
     RawLog,
@@ -29,6 +30,7 @@ from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.journal.writer import Journal
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.processes.subreaper import TAG_VARIABLE
+from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.sandboxes.port import GuestSpec
 from agent_swarm_worker.settings import process_env
 
@@ -128,7 +130,9 @@ class SessionFixture:
     async def session(self, prompt: str, **changed: Any) -> ObservedSession:
         """Prepare a session and observe it."""
         config = await self.config(prompt, **changed)
-        observed = ObservedSession(await self.adapter.create_session(config), config)
+        session = await self.adapter.create_session(config)
+        shows_tools = adapter_spec(self.adapter).capabilities.shows_tools
+        observed = ObservedSession(session, config, shows_tools=shows_tools)
         self.sessions.append(observed)
         return observed
 
@@ -146,7 +150,7 @@ class SessionFixture:
         observed = await self.session(self.harness.works(seconds), **changed)
         async with anyio.create_task_group() as group:
             group.start_soon(observed.finish)
-            await observed.until(lambda event: isinstance(event, ToolStart), "began to use a tool")
+            await observed.until(observed.tells_of_work, "began to use a tool")
             yield observed
             await observed.ended(SESSION_S, "did not end")
 
@@ -158,8 +162,10 @@ class SessionFixture:
 class ObservedSession:
     """A session with all its events."""
 
-    def __init__(self, session: ProviderSession, config: ProviderSessionConfig) -> None:
-        self.session, self.config = session, config
+    def __init__(
+        self, session: ProviderSession, config: ProviderSessionConfig, *, shows_tools: bool = True
+    ) -> None:
+        self.session, self.config, self.shows_tools = session, config, shows_tools
         self.events: list[ProviderEvent] = []
         self.maybe_result: ProviderResult | None = None
         self._changed = Broadcast()
@@ -200,6 +206,7 @@ class ObservedSession:
         """Abort the session, which breaks the promise unless its agent is busy in a tool."""
         ended = {event.tool_call_id for event in self.of(ToolEnd)}
         is_busy = any(event.tool_call_id not in ended for event in self.of(ToolStart))
+        is_busy = is_busy or not self.shows_tools
         if self.maybe_result is not None or not is_busy:
             broken(f"the tool call did not keep the agent busy until the abort; {self.summary()}")
         await within(SOON_S, "abort did not return", lambda: self.session.abort(reason))
@@ -239,6 +246,10 @@ class ObservedSession:
         if self.of(Result):
             broken(f"the agent reported its result before it {what}; {self.summary()}")
         broken(f"the session never {what}; {self.summary()}")
+
+    def tells_of_work(self, event: ProviderEvent) -> bool:
+        """True for a tool call; for progress, if the harness's tool calls are no events."""
+        return isinstance(event, ToolStart if self.shows_tools else Progress)
 
     async def ended(self, timeout_s: float, what: str) -> None:
         """Wait for the end of a session that runs in another task."""

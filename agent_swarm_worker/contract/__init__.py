@@ -54,6 +54,7 @@ from agent_swarm_worker.contract.session import ProviderSession as ProviderSessi
 from agent_swarm_worker.contract.session import ProviderSessionConfig as ProviderSessionConfig
 from agent_swarm_worker.contract.session import RateLimitWindow as RateLimitWindow
 from agent_swarm_worker.contract.session import Redactor as Redactor
+from agent_swarm_worker.contract.session import RemoteSessions as RemoteSessions
 from agent_swarm_worker.contract.session import ReplayableAdapter as ReplayableAdapter
 from agent_swarm_worker.contract.session import SteerableSession as SteerableSession
 from agent_swarm_worker.contract.session import SteerDelivery as SteerDelivery

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path, PurePath
 
     from agent_swarm_worker.contract.events import CostData, EventListener, ProviderEvent
@@ -233,6 +233,28 @@ class ReplayableAdapter(Protocol):
         Args:
             config: task, agent, session and environment, without a prompt; its
                 `resume_session_id` is set if the session continued another.
+        """
+
+
+@runtime_checkable
+class RemoteSessions(Protocol):
+    """An adapter whose sessions run at a vendor, and go on there if the worker is killed."""
+
+    async def end_remote(
+        self,
+        config: ProviderSessionConfig,
+        translator: Translator,
+        take: Callable[[Sequence[bytes]], None],
+    ) -> None:
+        """End a killed worker's session at the vendor, after taking what it said since.
+
+        Of one that has come to its end by itself, the result is taken as well. Raises
+        `ProviderError` if the vendor does not confirm the end within half a minute.
+
+        Args:
+            config: as for `ReplayableAdapter.translator`.
+            translator: of this adapter; it was fed the whole journal.
+            take: takes lines as a running session does, and feeds them to the translator.
         """
 
 

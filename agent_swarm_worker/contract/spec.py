@@ -265,6 +265,8 @@ class Capabilities:
     mcp_transports: tuple[McpTransport, ...] = ("http", "sse", "stdio")
     """Empty: the prompt names no tools."""
     has_local_environment: bool = True
+    shows_tools: bool = True
+    """The tool calls of its agent are events."""
     permissions: PermissionSupport = "none"
     """The tool calls for which its adapter asks the session's `PermissionGate`."""
     cost_source: CostSource = "none"

@@ -19,6 +19,7 @@ from agent_swarm_worker.contract import (
     Message,
     ProviderResult,
     ProviderSessionConfig,
+    RemoteSessions,
     ReplayableAdapter,
     Result,
     ToolStart,
@@ -46,7 +47,7 @@ from agent_swarm_worker.worker.run.launch_files import SESSIONS_DIR
 from agent_swarm_worker.worker.run.session_summary import Transcript, requested_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from agent_swarm_worker.api.wire.tasks import Task
@@ -56,6 +57,10 @@ if TYPE_CHECKING:
     from agent_swarm_worker.state.directory import Claim
     from agent_swarm_worker.worker.boot.parts import Core
     from agent_swarm_worker.worker.run.pending_summaries import SummaryRequest
+
+
+VENDOR_S = 600.0
+"""How long a task waits for the end of its session at a vendor that does not answer."""
 
 
 class OrphanedSession:
@@ -71,6 +76,10 @@ class OrphanedSession:
         self.transcript = Transcript()
         self.result: ProviderResult | None = None
         """The session's result; ``None`` if it had not finished."""
+        self.runs_at_vendor = False
+        """The vendor at which it ran has not confirmed its end."""
+        self._translator_at_end: Translator | None = None
+        self._replayed_s = worker.clock.monotonic()
 
     async def replay(self, unread: Unread) -> None:
         """Read the journal and the unread output; report what was not reported yet."""
@@ -90,6 +99,9 @@ class OrphanedSession:
             offset = sys.maxsize if is_reported else begin
             translator = await self._replay(fresh, reported_offset=offset)
         self._take(stdout, stderr, translator)
+        self._translator_at_end = translator
+        if not is_reported:
+            await self.end_at_vendor()
         result = self.replayed.conclude()
         self.result = result if self.replayed.has_result else None
         if not is_reported:
@@ -97,6 +109,41 @@ class OrphanedSession:
             with self._worker.state.database.transaction(durable=True):
                 self._reporter.close(result)
                 self._worker.state.mark_fully_reported(claim.task_id)
+
+    async def end_at_vendor(self, take: Callable[[Sequence[bytes]], None] | None = None) -> None:
+        """End the session at its vendor if it runs at one, after taking what it said since."""
+        adapter: object = self._adapter
+        if not isinstance(adapter, RemoteSessions) or self._translator_at_end is None:
+            return
+        translator, session = self._translator_at_end, self._session()
+        take = take or partial(session.take, translator=translator)
+        try:
+            await adapter.end_remote(self._config, translator, take)
+            self.runs_at_vendor = False
+        except SwarmWorkerError as error:
+            self.runs_at_vendor = True
+            self._worker.log.error(
+                Event.SESSION_HUNG, task=self._claim.task_id, why=str(error), at="vendor"
+            )
+        finally:
+            session.close_journal()
+
+    async def end_at_vendor_late(self) -> None:
+        """Try again to end it there, for `VENDOR_S` after the first time; nothing is reported."""
+        now_s = self._worker.clock.monotonic()
+        if now_s - self._replayed_s < VENDOR_S:
+            await self.end_at_vendor(lambda _: None)
+        else:
+            self.runs_at_vendor = False
+            why = "its vendor has not confirmed its end; look there"
+            self._worker.log.error(Event.SESSION_HUNG, task=self._claim.task_id, why=why)
+
+    def _session(self) -> BaseSession:
+        config = replace(self._config, sink=self._reporter)
+        session = BaseSession(config, clock=self._worker.clock, log=self._worker.log)
+        session.on_event(self._listen)
+        session.on_event(self._reporter.on_event)
+        return session
 
     def _upload(self, path: Path, start: int) -> None:
         with suppress(OSError):
@@ -148,10 +195,7 @@ class OrphanedSession:
         self, stdout: list[Unrecorded], stderr: list[Unrecorded], translator: Translator
     ) -> None:
         """Process the output that is not in the journal as a running session would."""
-        config = replace(self._config, sink=self._reporter)
-        session = BaseSession(config, clock=self._worker.clock, log=self._worker.log)
-        session.on_event(self._listen)
-        session.on_event(self._reporter.on_event)
+        session = self._session()
         for stream, rest in stdout:
             session.take(rest.split(b"\n"), translator, stream.checkpoint)
         for stream, rest in stderr:

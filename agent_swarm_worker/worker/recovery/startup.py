@@ -65,7 +65,9 @@ async def recover(worker: BootParts) -> None:
 
 
 async def _settle(worker: BootParts, claim: Claim, orphan: OrphanedSession) -> bool:
-    """Finish or supersede the task; false if the API did not answer."""
+    """Finish or supersede the task; false if the API did not answer, or it still runs elsewhere."""
+    if orphan.runs_at_vendor:
+        return False  # a second session must not work beside it
     try:
         current = await worker.client.tasks.get(claim.task_id)
         is_ours = current.agent_id == worker.agent_id
@@ -87,6 +89,8 @@ async def _settle(worker: BootParts, claim: Claim, orphan: OrphanedSession) -> b
 
 async def _retry_settling(worker: BootParts, claim: Claim, orphan: OrphanedSession) -> bool:
     """Settle a claim again; its task has a session row by now, which is removed."""
+    if orphan.runs_at_vendor:
+        await orphan.end_at_vendor_late()
     if not await _settle(worker, claim, orphan):
         return False
     lane = claim.task_id

@@ -1,0 +1,1 @@
+"""The harness ``devin``: Cognition's agent, which runs at the vendor."""

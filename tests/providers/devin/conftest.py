@@ -1,0 +1,11 @@
+"""Make the fake vendors, the loopback server and the worker's rig importable here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+_TESTS = Path(__file__).parents[2]
+_VENDORS = (_TESTS / "providers", _TESTS / "providers" / "claude_managed")
+for _folder in (*_VENDORS, _TESTS / "e2e", _TESTS / "worker"):
+    sys.path.insert(0, str(_folder))
