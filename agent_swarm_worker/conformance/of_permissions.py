@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 
+from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.conformance.checks import session_check
 from agent_swarm_worker.conformance.session_fixture import (
     ABORT_S,
@@ -33,6 +35,7 @@ class Gate:
     def __init__(self, answer: Callable[[], Awaitable[Verdict]]) -> None:
         self._answer = answer
         self.requests: list[PermissionRequest] = []
+        self.is_asked = anyio.Event()
 
     @property
     def mode(self) -> PolicyMode:
@@ -42,6 +45,7 @@ class Gate:
     async def decide(self, request: PermissionRequest) -> Verdict:
         """Answer a request."""
         self.requests.append(request)
+        self.is_asked.set()
         return await self._answer()
 
 
@@ -116,8 +120,7 @@ async def an_abort_does_not_wait_for_permission(fixture: SessionFixture) -> None
     async with anyio.create_task_group() as group:
         group.start_soon(observed.finish)
         with anyio.move_on_after(SESSION_S):
-            while not gate.requests and observed.maybe_result is None:
-                await anyio.sleep(0.02)
+            await wait_any(gate.is_asked.wait, partial(observed.ended, SESSION_S, "did not end"))
         if not gate.requests:
             broken(f"nobody was asked about the tool call; {observed.summary()}")
         await observed.session.abort()

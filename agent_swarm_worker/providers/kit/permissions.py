@@ -32,7 +32,8 @@ Emit: TypeAlias = Callable[["ProviderEvent"], None]
 class ReportedGate:
     """A gate that fails closed, and reports each decision as an event.
 
-    It passes on arguments without secrets, as they are in all events. Several requests may be pending at once.
+    It passes on arguments without secrets, as they are in all events. Several requests may be
+    pending at once.
     """
 
     def __init__(self, gate: PermissionGate, emit: Emit, redactor: Redactor) -> None:
