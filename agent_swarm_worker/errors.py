@@ -8,6 +8,7 @@
     │   ├── UnknownProvider                   HARNESS_PROVIDER is unknown
     │   ├── UnusableProvider                  a harness is installed, but cannot be loaded
     │   ├── UnreadableFile                    a file the operator named cannot be read
+    │   ├── PermissionsUnsupported            the harness asks for no permission, the policy does
     │   ├── MissingExtra                      an optional dependency is not installed
     │   └── CredentialWaitExceeded            no usable credential within the allowed time
     ├── ApiError                    exit 1    a request to the swarm API failed
@@ -121,6 +122,15 @@ class MissingExtra(ConfigError):
         self.feature, self.extra = feature, extra
         super().__init__(f"{feature} needs the extra {extra!r}")
         self.advice = f"pip install 'agent-swarm-worker[{extra}]'"
+
+
+class PermissionsUnsupported(ConfigError):
+    def __init__(self, harness: str, mode: str) -> None:
+        self.harness, self.mode = harness, mode
+        super().__init__(
+            f"harness {harness!r} never asks for permission, so the policy {mode!r} cannot be kept"
+        )
+        self.advice = "set SWARM_PERMISSIONS=bypass, or HARNESS_PROVIDER to one that asks"
 
 
 class CredentialWaitExceeded(ConfigError):

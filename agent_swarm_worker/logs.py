@@ -84,6 +84,7 @@ class Event(StrEnum):
     KILL_STEP = "process.kill_step"
     PROCESS_SWEPT = "process.swept"
     STEERING = "session.steering"
+    PERMISSION = "session.permission"
     # the API
     API_UNREACHABLE = "api.unreachable"
     API_RECOVERED = "api.recovered"

@@ -15,6 +15,7 @@ from agent_swarm_worker.cli.view import EarlyLogSettings, TerminalSettings
 from agent_swarm_worker.container.prepare import ContainerSettings
 from agent_swarm_worker.credentials.vendor import LoginSettings
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
+from agent_swarm_worker.guards.permissions.policy import PermissionOptions
 from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
 from agent_swarm_worker.guards.tokens import TokenizerSettings
 from agent_swarm_worker.network import NetworkSettings
@@ -89,6 +90,7 @@ def models() -> list[type[SettingsModel]]:
         NetworkSettings,
         GitSettings,
         WorkspaceSettings,
+        PermissionOptions,
         ContainerSettings,
         ChildEnvSettings,
         SecretNameSettings,

@@ -59,6 +59,7 @@ class Feature(StrEnum):
     SETUP_SCRIPTS = "agents/setup-script"
     SKILLS = "agents/skills"
     SKILLS_SIGNATURE = "agents/skills/signature"
+    APPROVALS = "approval-requests"
     STORED_EVENTS = "events/stored"
     STORED_TASK = "tasks/stored"
     STORED_CONTEXT = "tasks/context/stored"

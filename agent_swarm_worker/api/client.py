@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from agent_swarm_worker.api.approvals import Approvals
 from agent_swarm_worker.api.capabilities import Endpoints, Feature
 from agent_swarm_worker.api.configuration import Config, Keys, RefreshLocks
 from agent_swarm_worker.api.resources import Resources
@@ -46,6 +47,7 @@ class SwarmClient:
         self.records = Records(http, capabilities)
         self.resources = Resources(http, capabilities)
         self.steering = Steering(http, capabilities)
+        self.approvals = Approvals(http, capabilities)
 
 
 class Agents(Endpoints):

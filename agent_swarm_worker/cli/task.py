@@ -1,4 +1,4 @@
-"""``swarm-worker task``: submit, follow, cancel, show or list tasks."""
+"""``swarm-worker task``: submit, follow, cancel, show or list tasks; answer agents' questions."""
 
 from __future__ import annotations
 
@@ -50,7 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="list tasks")
     listing.add_argument("--status", help="one or several, separated by commas")
     listing.add_argument("--limit", type=int, default=20, help="default: 20")
-    for each in (submit, follow, cancel, show, listing):
+    approvals = actions.add_parser("approvals", help="list what agents ask for approval")
+    approvals.add_argument("--status", default="pending", help="default: pending; or `any`")
+    approve = actions.add_parser("approve", help="allow what an agent asks")
+    deny = actions.add_parser("deny", help="refuse what an agent asks")
+    for one in (approve, deny):
+        one.add_argument("id", help="id of the approval request")
+        one.add_argument("--note", default="", help="told to the agent")
+    for each in (submit, follow, cancel, show, listing, approvals, approve, deny):
         each.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -159,6 +166,39 @@ async def _list(args: argparse.Namespace, client: SwarmClient) -> int:
     return 0
 
 
+async def _approvals(args: argparse.Namespace, client: SwarmClient) -> int:
+    requests = await client.approvals.list(None if args.status == "any" else args.status)
+    if args.json:
+        print_json([request.raw for request in requests])
+        return 0
+    print_table(
+        ["ID", "STATUS", "CREATED", "EXPIRES", "TITLE"],
+        [
+            [
+                request.text("id"),
+                request.text("status"),
+                request.text("createdAt")[:19],
+                request.text("expiresAt")[:19] or "-",
+                fit_line(request.text("title"), 100),
+            ]
+            for request in requests
+        ],
+    )
+    return 0
+
+
+async def _answer(args: argparse.Namespace, client: SwarmClient) -> int:
+    is_approved = args.action == "approve"
+    answered = await client.approvals.answer(
+        args.id, is_approved=is_approved, comment=args.note, by="the command line"
+    )
+    if args.json:
+        print_json(answered)
+    else:
+        print_line(f"{'approved' if is_approved else 'denied'} {args.id}")
+    return 0
+
+
 def _task_text(text: str) -> str:
     if text == "-":
         try:
@@ -190,4 +230,7 @@ _ACTIONS: dict[str, Callable[[argparse.Namespace, SwarmClient], Awaitable[int]]]
     "cancel": _cancel,
     "show": _show,
     "list": _list,
+    "approvals": _approvals,
+    "approve": _answer,
+    "deny": _answer,
 }

@@ -90,7 +90,8 @@ def respond(store: Store, request: Document, responses: Document, by: str | None
         resolvedAt=now,
         updatedAt=now,
     )
-    source = tasks.get(store, request["sourceTaskId"])
+    source_id = request.get("sourceTaskId")
+    source = tasks.get(store, source_id) if source_id else None
     if source is not None:
         tasks.create(
             store,
@@ -102,6 +103,14 @@ def respond(store: Store, request: Document, responses: Document, by: str | None
             tags=["hitl", "follow-up"],
         )
     return answered
+
+
+def _expire(store: Store) -> None:
+    """Close the requests that nobody answered in time."""
+    now = store.now()
+    where = "status = 'pending' AND expiresAt IS NOT NULL AND expiresAt <= ?"
+    for request in store.find(APPROVALS, where, now):
+        store.update(APPROVALS, request["id"], status="timeout", resolvedAt=now, updatedAt=now)
 
 
 def _is_missing(question: Document, response: Any) -> bool:
@@ -127,12 +136,14 @@ def _create(call: Call) -> Reply:
 
 
 def _list(call: Call) -> Document:
+    _expire(call.store)
     where = "status = IFNULL(?, status) ORDER BY createdAt DESC, rowid DESC LIMIT ?"
     rows = call.store.find(APPROVALS, where, call.query.get("status") or None, call.query["limit"])
     return {"approvalRequests": rows}
 
 
 def _require(call: Call) -> Document:
+    _expire(call.store)
     return found(call.store.get(APPROVALS, call.path["id"]), "Approval request")
 
 

@@ -6,17 +6,19 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from agent_swarm_worker.api.values import encode
 from agent_swarm_worker.contract.actions import USUAL_TOOLS, action_of, canonical_name, kind_of
 from agent_swarm_worker.text import one_line, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from agent_swarm_worker.contract import ActionKind, Helper
+    from agent_swarm_worker.contract import ActionKind, Helper, PermissionDecided
     from agent_swarm_worker.contract.actions import Action
 
 MAX_LABEL_CHARS = 300
 MAX_HELPER_CHARS = 60
+MAX_REASON_CHARS = 1500
 
 _UNTOLD = frozenset({"plan", "housekeeping"})
 _SWARM_SERVER = "agent-swarm"
@@ -48,6 +50,17 @@ def label(
 def helper_name(helper: Helper, scrub: Callable[[str], str] = str) -> str:
     """Return a helper's name for people."""
     return f"🤖 {one_line(scrub(plain(helper.name)), MAX_HELPER_CHARS) or 'helper'}"
+
+
+def decision_line(event: PermissionDecided, scrub: Callable[[str], str] = str) -> bytes:
+    """Return the line of the session's log about a permission, readable as progress."""
+    reason = one_line(scrub(plain(event.reason)), MAX_REASON_CHARS)
+    name = one_line(scrub(plain(event.tool_name)), MAX_HELPER_CHARS)
+    verb = "✓ Allowed" if event.is_allowed else "✗ Denied"
+    decision = {"toolName": name, "toolCallId": one_line(event.tool_call_id, MAX_LABEL_CHARS)}
+    about: dict[str, Any] = {**decision, "allowed": event.is_allowed, "reason": reason}
+    text = f"{verb}: {name}" + (f" ({reason})" if reason else "")
+    return encode({"type": "progress", "message": text, "permission": about}) + b"\n"
 
 
 def has_label(tool_name: str, args: Any, *, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> bool:

@@ -18,6 +18,7 @@ from agent_swarm_worker.contract import (
     Compaction,
     ContextUsage,
     Message,
+    PermissionDecided,
     Progress,
     Result,
     SessionInit,
@@ -31,7 +32,7 @@ from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.outbox.queue import WriteKind
 from agent_swarm_worker.reporting.context import ContextReports, Throttle
 from agent_swarm_worker.reporting.finish import LatestCost, has_failed
-from agent_swarm_worker.reporting.labels import MAX_LABEL_CHARS, has_label, label
+from agent_swarm_worker.reporting.labels import MAX_LABEL_CHARS, decision_line, has_label, label
 from agent_swarm_worker.reporting.log_tail import LogTail
 from agent_swarm_worker.reporting.port import WORKER_LANE
 from agent_swarm_worker.reporting.tool_events import MAX_ID_CHARS, ToolEvents
@@ -76,6 +77,8 @@ class SessionReporter:
         self._closed = False
         self._logged_errors: set[tuple[str, str]] = set()
         self._costs = LatestCost()
+        self._decisions: list[bytes] = []
+        """Lines about permissions, until the next events are sent."""
         self._progress: Throttle[str | ToolStart] = Throttle(
             interval_s=partial(self._interval_s, PROGRESS_INTERVAL_S),
             send=self._send_progress,
@@ -106,6 +109,7 @@ class SessionReporter:
             Message: self._take_message,
             ToolStart: self._take_tool_start,
             ToolEnd: self._events.tool_ended,
+            PermissionDecided: self._take_decision,
             Progress: self._take_progress,
             Result: lambda event: self._costs.add(event.cost),
             SessionInit: self._take_session,
@@ -119,7 +123,8 @@ class SessionReporter:
         return self._last_text
 
     @listens_to(
-        Message, ContextUsage, ToolStart, ToolEnd, Progress, Result, SessionInit, Compaction
+        *(Message, ContextUsage, ToolStart, ToolEnd, Progress, Result, SessionInit, Compaction),
+        PermissionDecided,
     )
     def on_event(self, event: ProviderEvent) -> None:
         """Report one event. Never raises: a session must not fail for a report."""
@@ -195,6 +200,11 @@ class SessionReporter:
             self._progress.offer(event)
         self._events.tool_started(event)
 
+    def _take_decision(self, event: PermissionDecided) -> None:
+        """Report a decision with the end of its call, and as a line of the session's log."""
+        self._events.decided(event)
+        self._decisions.append(decision_line(event, self._redactor.text))
+
     def _take_progress(self, event: Progress) -> None:
         text = one_line(self._redactor.text(plain(event.message)), MAX_LABEL_CHARS)
         if text and self._sends_progress:
@@ -266,6 +276,8 @@ class SessionReporter:
         """Put lines and events in one transaction, so that a crash keeps both or neither."""
         with self._writes.transaction():
             self._tail.pump()
+            lines, self._decisions = b"".join(self._decisions), []
+            self._put_unwritten(lines)
             self._events.flush()
             self._writes.mark_reported()
 

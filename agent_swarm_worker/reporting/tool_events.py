@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from agent_swarm_worker.clock import Clock
-    from agent_swarm_worker.contract import ActionKind, CostData, ToolEnd, ToolStart
+    from agent_swarm_worker.contract import (
+        ActionKind,
+        CostData,
+        PermissionDecided,
+        ToolEnd,
+        ToolStart,
+    )
 
 MAX_BATCH = 450
 """Events of one request; the server takes 500."""
@@ -80,6 +87,8 @@ class ToolEvents:
         self._stamp = ""
         self._stamped_at_s = -math.inf
         self._open_calls: OrderedDict[str, tuple[float, ActionKind]] = OrderedDict()
+        self._decisions: OrderedDict[str, PermissionDecided] = OrderedDict()
+        """Of calls that have not ended."""
 
     def session_started(self, provider_session_id: str) -> None:
         """Add the start of the session; only this event has the harness's own id."""
@@ -110,10 +119,34 @@ class ToolEvents:
         # The arguments, which an end has not, may tell an MCP call.
         kind = began[1] if began else action_of(event.tool_name, None, self._tools).kind
         status = "error" if event.is_error else "ok"
-        self._add("tool.end", self._call(event, kind), status=status, duration_ms=took_ms)
+        data = self._call(event, kind)
+        if (decided := self._decisions.pop(event.tool_call_id, None)) is not None:
+            status = self._put_decision(data, decided, status)
+        self._add("tool.end", data, status=status, duration_ms=took_ms)
+
+    def decided(self, event: PermissionDecided) -> None:
+        """Take the decision about a call, which goes with its end; without an id at once."""
+        if event.tool_call_id:
+            self._decisions[event.tool_call_id] = event
+            if len(self._decisions) > MAX_OPEN_CALLS:
+                self._decisions.popitem(last=False)
+            return
+        data = self._call(event, action_of(event.tool_name, None, self._tools).kind)
+        status = self._put_decision(data, event, "ok")
+        self._add("tool.end", data, status=status)
+
+    def _put_decision(self, data: dict[str, Any], event: PermissionDecided, status: str) -> str:
+        """Put a decision into the data of a call's end; return the status of the end."""
+        data["permission"] = "allowed" if event.is_allowed else "denied"
+        if event.reason:
+            self._put_text(data, "permissionReason", event.reason)
+        return status if event.is_allowed else "skipped"
 
     def session_ended(self, *, is_error: bool, duration_ms: float, cost: CostData | None) -> None:
-        """Add the end of the session, with its cost if known."""
+        """Add the end of the session, with its cost if known, and of calls that have no end."""
+        for decided in self._decisions.values():
+            self.decided(replace(decided, tool_call_id=""))
+        self._decisions.clear()
         data: dict[str, Any] = {}
         if cost is not None:
             usage = {
@@ -178,7 +211,9 @@ class ToolEvents:
             self._heads[name, status, session_id] = head
         return head
 
-    def _call(self, event: ToolStart | ToolEnd, kind: ActionKind) -> dict[str, Any]:
+    def _call(
+        self, event: ToolStart | ToolEnd | PermissionDecided, kind: ActionKind
+    ) -> dict[str, Any]:
         name = self._tool_names.get(event.tool_name)
         if name is None:
             name = self._tool_names[event.tool_name] = self._short(event.tool_name)

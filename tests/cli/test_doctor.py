@@ -373,3 +373,19 @@ def test_a_schema_of_nothing(
 ):
     assert main(["providers", *arguments]) == code
     assert said in capsys.readouterr().err
+
+
+def test_a_harness_that_cannot_keep_the_policy(
+    good: dict[str, str], capsys: Capture, tmp_path: Path
+):
+    good["SWARM_PERMISSIONS"] = "read-only"
+    found = findings(capsys, 1)["harness"]
+    assert found["state"] == "fail"
+    assert "'subprocess' never asks for permission" in found["detail"]
+    assert "SWARM_PERMISSIONS=bypass" in found["advice"]
+    assert main(["providers", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert not rows["subprocess"]["ready"]
+    assert "never asks for permission" in rows["subprocess"]["why"]
+    good["SWARM_PERMISSION_RULES"] = str(tmp_path / "none.toml")
+    assert "none.toml" in findings(capsys, 1)["settings"]["detail"]

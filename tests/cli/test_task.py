@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from cli_rig import (
     KEY,
@@ -409,3 +410,47 @@ def test_what_ended_long_ago_has_no_last_words(api: Api, capsys: Capture):
     api.answers = [row("failed")]
     assert main(["task", "follow", "t"]) == 1
     assert api.costs_asked == 1
+
+
+# --- questions of agents
+def asked(url: str, **more: Any) -> str:
+    question = {"id": "q", "type": "approval", "label": "May I?", "required": True}
+    body = {"title": "Allow Bash: `make`?", "questions": [question], "approvers": {"policy": "any"}}
+    headers = {"Authorization": f"Bearer {KEY}"}
+    answer = httpx2.post(f"{url}/api/approval-requests", json={**body, **more}, headers=headers)
+    assert answer.status_code == 201
+    return str(answer.json()["approvalRequest"]["id"])
+
+
+def test_questions_are_listed_and_answered_once(task: Task, url: str):
+    first, second = asked(url), asked(url)
+    code, said, _ = task("approvals", "--json")
+    assert code == 0
+    assert {first, second} <= {request["id"] for request in json.loads(said)}
+    code, said, _ = task("approvals")
+    assert "Allow Bash: `make`?" in said
+    assert task("approve", first, "--note", "go on") == (0, f"approved {first}\n", "")
+    code, said, _ = task("deny", second, "--json")
+    assert (code, json.loads(said)["status"]) == (0, "rejected")
+    code, said, _ = task("approvals", "--status", "approved", "--json")
+    (found,) = [request for request in json.loads(said) if request["id"] == first]
+    assert found["responses"] == {"q": {"approved": True, "comment": "go on"}}
+    code, _, errors = task("deny", first)
+    assert code == 1
+    assert "already resolved" in errors
+    code, _, errors = task("approve", UNKNOWN)
+    assert code == 1
+    assert "not found" in errors
+    assert not {first, second} & {one["id"] for one in json.loads(task("approvals", "--json")[1])}
+
+
+def test_a_question_is_closed_when_its_time_is_up(task: Task, url: str):
+    late = asked(url, timeoutSeconds=1)
+
+    def is_closed() -> bool:
+        return late in task("approvals", "--status", "timeout")[1]
+
+    until_blocking(is_closed)
+    code, _, errors = task("approve", late)
+    assert code == 1
+    assert "timeout" in errors

@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.credentials.vendor import LoginSettings, issuer_of
-from agent_swarm_worker.errors import BadSetting
+from agent_swarm_worker.errors import BadSetting, PermissionsUnsupported
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
+from agent_swarm_worker.guards.permissions.policy import PermissionOptions, operator_policy
 from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
 from agent_swarm_worker.guards.tokens import TokenizerSettings
 from agent_swarm_worker.ids import random_ids
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.clock import Clock
     from agent_swarm_worker.contract import Guest, HarnessSpec, ProviderAdapter
     from agent_swarm_worker.credentials.hook import LoginHook
+    from agent_swarm_worker.guards.permissions.policy import Policy
     from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
     from agent_swarm_worker.sandboxes.port import Sandbox
     from agent_swarm_worker.settings import SettingsModel
@@ -49,6 +51,7 @@ CORE_MODELS: tuple[type[SettingsModel], ...] = (
     GitSettings,
     LoginSettings,
     NetworkSettings,
+    PermissionOptions,
     SecretNameSettings,
     TokenizerSettings,
     WorkspaceSettings,
@@ -76,6 +79,8 @@ class Environment:
             [prefix for spec in known_specs() for prefix in spec.operator_prefixes],
         )
         self._settings = checked_settings(self._process)
+        self.permissions = operator_policy(self._process)
+        """Read once: an agent that changes the operator's file of rules changes nothing."""
         scrubber.add_env(self._process)
 
     @property
@@ -151,6 +156,7 @@ def checked_settings(env: Mapping[str, str]) -> Settings:
     settings = _loaded(env)
     # No row changes these, so they are checked once.
     issuer_of(env)
+    operator_policy(env)
     rules_for(env, None)
     return settings
 
@@ -191,10 +197,18 @@ async def check_harness(sandbox: Sandbox, adapter: ProviderAdapter, env: Mapping
 
     Raises:
         ConfigError: a setting or a credential is missing or cannot be used.
+        PermissionsUnsupported: it cannot keep the operator's policy.
         ProviderError: its program is missing, or the sandbox cannot be used.
     """
+    require_permissions(adapter, operator_policy(env))
     async with guest_for_checks(sandbox) as guest:
         await adapter.check(guest.environment(env, needed_variables(adapter, env)), guest)
+
+
+def require_permissions(adapter: ProviderAdapter, policy: Policy) -> None:
+    """Raise `PermissionsUnsupported` if a policy needs questions that the harness never asks."""
+    if policy.mode != "bypass" and adapter_spec(adapter).capabilities.permissions == "none":
+        raise PermissionsUnsupported(adapter.name, policy.mode)
 
 
 def with_lent_login(spec: HarnessSpec, env: Mapping[str, str]) -> Mapping[str, str]:

@@ -35,6 +35,7 @@ from agent_swarm_worker.worker.boot.registration import (
 )
 from agent_swarm_worker.worker.loops.paused_tasks import list_paused
 from agent_swarm_worker.worker.run.launch_files import SESSIONS_DIR, remove_private_dirs
+from agent_swarm_worker.worker.run.questions import asker_of
 from agent_swarm_worker.workspace.identity import (
     missing_texts,
     profile_of,
@@ -108,6 +109,7 @@ async def boot(worker: BootParts, background: TaskGroup) -> None:
         *(() if worker.settings.cred_check_disable else (partial(report_credentials, worker),)),
     )
     background.start_soon(test_credentials, worker)
+    background.start_soon(asker_of(worker).withdraw_stale)
     worker.log.info(
         Event.WORKER_STARTED,
         agent=worker.agent_id,

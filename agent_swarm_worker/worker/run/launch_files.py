@@ -184,7 +184,7 @@ def _server(worker: Core, server: InstalledMcpServer, redactor: Redactor) -> Mcp
         if is_secret_name(name) or len(value) >= MIN_SECRET_CHARS:
             redactor.add(name, value.removeprefix("Bearer "))
     why = server.auth_error
-    if server.name == SWARM_SERVER:
+    if server.name == SWARM_SERVER or server.name.startswith(f"{SWARM_SERVER}__"):
         why = "its name is that of the swarm's own server"
     elif server.transport not in TRANSPORTS:
         why = f"unknown transport {server.transport!r}"

@@ -31,6 +31,7 @@ from agent_swarm_worker.worker.run.launch_files import (
     session_mcp_servers,
 )
 from agent_swarm_worker.worker.run.model_choice import RequestedModel, choose_model
+from agent_swarm_worker.worker.run.permissions import session_permissions
 from agent_swarm_worker.worker.run.prompting import compose_prompts, prepare_workspace
 from agent_swarm_worker.worker.run.running_task import RESUMED
 from agent_swarm_worker.worker.run.session_commands import commands_around
@@ -192,6 +193,15 @@ def _config(
     worker: SessionParts, task: RunningTask, row: Task | None, inputs: _SessionInputs
 ) -> ProviderSessionConfig:
     settings, guest = worker.settings, inputs.guest
+    cwd = PurePath(guest.path(inputs.workspace.directory.path))
+    gate = session_permissions(
+        worker,
+        inputs.adapter,
+        guest=guest,
+        cwd=cwd,
+        redactor=inputs.redactor,
+        task_id=task.task_id,
+    )
     return ProviderSessionConfig(
         prompt="",
         guest=guest,
@@ -203,7 +213,8 @@ def _config(
         session_uuid=task.session_uuid,
         api_url=settings.api_url,
         api_key=settings.api_key,
-        cwd=PurePath(guest.path(inputs.workspace.directory.path)),
+        cwd=cwd,
+        permissions=gate,
         log_file=log_file(worker, task, task.session_uuid),
         private_dir=PurePath(guest.path(inputs.private_dir)),
         env=_session_env(worker, inputs.adapter, task, inputs.credentials, guest),

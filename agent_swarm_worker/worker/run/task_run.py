@@ -14,6 +14,7 @@ import anyio.to_thread
 from anyio.lowlevel import checkpoint
 
 from agent_swarm_worker.aio import first_error, wait_all
+from agent_swarm_worker.api.values import encode
 from agent_swarm_worker.api.wire.bodies import vcs_body
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.contract import Message, ProviderResult, Result, ToolStart
@@ -41,6 +42,7 @@ from agent_swarm_worker.worker.run.finishing import (
     output_request,
     release_task,
 )
+from agent_swarm_worker.worker.run.permissions import SessionPermissions
 from agent_swarm_worker.worker.run.preparation import PreparedSession, prepared
 from agent_swarm_worker.worker.run.running_task import GRACEFUL_SHUTDOWN, PAUSED
 from agent_swarm_worker.worker.run.session_credentials import tested_status
@@ -141,6 +143,9 @@ async def _run_prepared(
     log: Log,
 ) -> SessionOutcome:
     reporter = _reporter(worker, task, setup, log)
+    gate = setup.config.permissions
+    if isinstance(gate, SessionPermissions):
+        gate.note = partial(_note_question, reporter)
     watchdog = Watchdog(
         task,
         limits=setup.limits,
@@ -148,12 +153,19 @@ async def _run_prepared(
         clock=worker.clock,
         log=log,
         hang_texts=adapter_spec(setup.adapter).hang_texts,
+        is_waiting=lambda: isinstance(gate, SessionPermissions) and gate.waiting > 0,
     )
     reporter.received = watchdog.received
     session = await setup.adapter.create_session(replace(setup.config, sink=reporter))
     begin(session)
     log.info(Event.TASK_STARTED, harness=setup.adapter.name, cwd=str(setup.config.cwd))
     return await _drive(worker, task, setup, session, reporter=reporter, watchdog=watchdog, log=log)
+
+
+def _note_question(reporter: SessionReporter, text: str) -> None:
+    """Put a question into the session's log, and onto the task."""
+    reporter.unwritten(encode({"type": "progress", "message": text}) + b"\n")
+    reporter.note(text)
 
 
 async def _with_fitting_output(

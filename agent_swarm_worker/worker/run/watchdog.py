@@ -41,7 +41,7 @@ class Watchdog:
     """Watches one session. `on_event` is a listener; `run` ends with the session.
 
     `report_progress` reports a line on the task; `hang_texts` are what the harness prints when it
-    hangs.
+    hangs. While `is_waiting`, the session waits for a person, and its silence does not count.
     """
 
     def __init__(
@@ -53,8 +53,9 @@ class Watchdog:
         clock: Clock,
         log: Log,
         hang_texts: HangTexts | None = None,
+        is_waiting: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._hang_texts = hang_texts
+        self._hang_texts, self._is_waiting = hang_texts, is_waiting
         self._task, self._limits = task, limits
         self._report_progress, self._clock, self._log = report_progress, clock, log
         self._started_at_s = self._output_at_s = clock.monotonic()
@@ -119,6 +120,8 @@ class Watchdog:
     async def _check_limits(self) -> None:
         wall_s, silence_s = self._limits.wall_s, self._limits.silence_s
         now_s = self._clock.monotonic()
+        if self._is_waiting():
+            self._output_at_s = now_s
         quiet_s = now_s - self._output_at_s
         if wall_s and now_s - self._started_at_s >= wall_s:
             await self._end(Hang.TIMEOUT, f"still running after {format_duration(wall_s)}")

@@ -1,0 +1,244 @@
+"""Collect what a tool call does, as far as a policy asks: its commands, paths and host."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from agent_swarm_worker.contract.actions import action_of, canonical_name, kind_of, text_of
+from agent_swarm_worker.guards.permissions.paths import CallPath, host_of
+from agent_swarm_worker.guards.permissions.shell import ShellLine, SimpleCommand, read_command
+from agent_swarm_worker.guards.permissions.shell_words import Word
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from agent_swarm_worker.contract.permissions import PermissionRequest
+    from agent_swarm_worker.contract.spec import ActionKind
+
+SWARM_TOOLS = "mcp__agent-swarm__"
+"""Beginning of the names of the swarm's own tools."""
+MAX_PATHS = 256
+_WITH_PATHS = frozenset({"read", "edit", "write", "search", "find-files", "list-directory"})
+_WITHIN_DIRECTORY = frozenset({"search", "find-files", "list-directory"})
+_PATH_KEYS = frozenset(
+    {"path", "paths", "file", "files", "filename", "filepath", "absolutepath", "targetfile", "dir"}
+    | {"notebookpath", "dirpath", "directory", "folder", "destination", "source", "newpath", "to"}
+    | {"oldpath", "movepath", "relativeworkspacepath", "from", "filepaths", "uri"}
+)
+"""Names of arguments that are paths, in lower case and without separators."""
+_LISTS_OF_CHANGES = frozenset({"changes", "edits", "operations", "files", "filechanges", "paths"})
+_PATCH_LINE = re.compile(r"^\*\*\* (?:(?:Add|Update|Delete) File|Move to): (.+?)\s*$", re.MULTILINE)
+_COMMAND_KEYS = ("command", "cmd", "command_line", "commandLine", "script", "argv")
+_DIRECTORY_KEYS = ("workdir", "cwd", "working_directory", "workingDirectory", "directory")
+_ADDRESS_KEYS = ("url", "uri", "urls", "address")
+_URL = re.compile(r"[a-z][a-z0-9+.-]{0,20}://[^\s'\"]+", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """One thing that a call does, judged by itself."""
+
+    kind: ActionKind
+    names: tuple[str, ...]
+    """Of the tool: the harness's, and the usual one."""
+    label: str
+    """For people."""
+    command: SimpleCommand | None = None
+    paths: tuple[CallPath, ...] | None = ()
+    """Those that it names; ``None`` if some are not known."""
+    hosts: tuple[str, ...] = ()
+
+    @property
+    def is_swarms(self) -> bool:
+        """True for a tool of the swarm itself."""
+        return self.kind == "mcp" and self.names[0].lower().startswith(SWARM_TOOLS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """The directories of a session, and how links are resolved."""
+
+    cwd: str
+    real_cwd: str
+    directories: tuple[str, ...] | None
+    """Those in which its shell may be by now; ``None``: unknown."""
+    real_path: Callable[[str], Awaitable[str]]
+
+    async def paths(self, path: str, directories: tuple[str, ...]) -> list[CallPath]:
+        """Return what a path may mean."""
+        found = []
+        for directory in directories:
+            given = posixpath.join(directory, path)
+            try:
+                real = await self.real_path(given)
+            except (OSError, ValueError):
+                real = ""
+            found.append(CallPath(given=given, real=real, base=self.real_cwd, given_base=self.cwd))
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a tool call does."""
+
+    subjects: tuple[Subject, ...]
+    directories: tuple[str, ...] | None
+    """In which the session's shell may be afterwards."""
+
+
+async def read_call(
+    request: PermissionRequest, tools: Mapping[str, ActionKind], places: Places
+) -> Call:
+    """Return what a call does; `tools` are the actions of the harness's own tools."""
+    args = request.args
+    kind = kind_of(request.tool_name, tools)
+    name = request.tool_name
+    if kind == "other":  # an argument must not make a known tool another one
+        name = canonical_name(name, args)
+        kind = kind_of(name, tools)
+    names = tuple(dict.fromkeys((request.tool_name, name)))
+    label = action_of(request.tool_name, args, tools).subject or request.tool_name
+    subject = Subject(kind=kind, names=names, label=f"{kind} {label}")
+    if kind == "shell":
+        return await _shell_call(subject, args, places)
+    directories = places.directories
+    if kind == "fetch":
+        subject = replace(subject, hosts=_hosts(args))
+    elif kind in {*_WITH_PATHS, "mcp", "other"}:
+        subject = replace(subject, paths=await _paths(kind, args, places))
+    return Call(subjects=(subject,), directories=directories)
+
+
+# --- files
+async def _paths(kind: ActionKind, args: Any, places: Places) -> tuple[CallPath, ...] | None:
+    if isinstance(args, str):  # a patch as text
+        args = {"patch": args}
+    found = list(_paths_in(args if isinstance(args, Mapping) else {}))
+    if not found and kind in _WITHIN_DIRECTORY:
+        found = ["."]
+    pattern = text_of(args, "pattern", "glob") if kind == "find-files" else ""
+    leaves = pattern.startswith(("/", "~")) or ".." in pattern.split("/")
+    is_unknown = any(path is None for path in found) or len(found) > MAX_PATHS or leaves
+    if is_unknown or (not found and kind in _WITH_PATHS):
+        return None
+    named = [path for path in found if path is not None]
+    return tuple([one for path in named for one in await places.paths(path, (places.cwd,))])
+
+
+def _paths_in(args: Mapping[str, Any], depth: int = 0) -> Iterator[str | None]:
+    """Yield all paths among the arguments; ``None`` for one that cannot be read."""
+    for key, value in args.items():
+        name = re.sub(r"[^a-z]", "", str(key).lower())
+        if isinstance(value, str):
+            if name in _PATH_KEYS:
+                yield _plain_path(value)
+            if name in {"patch", "patchtext", "input", "diff"} and "*** Begin Patch" in value:
+                yield from (_plain_path(path) for path in _PATCH_LINE.findall(value))
+        elif isinstance(value, list) and name in _PATH_KEYS | _LISTS_OF_CHANGES and depth < 4:
+            for item in value:
+                if isinstance(item, Mapping):
+                    yield from _paths_in(item, depth + 1)
+                elif name in _PATH_KEYS:
+                    yield _plain_path(item) if isinstance(item, str) else None
+        elif isinstance(value, Mapping) and name in _LISTS_OF_CHANGES and depth < 4:
+            for path, change in value.items():  # codex: path to change
+                yield _plain_path(str(path))
+                if isinstance(change, Mapping):
+                    yield from _paths_in(change, depth + 1)
+        elif name in _PATH_KEYS and value is not None:
+            yield None
+
+
+def _plain_path(value: str) -> str | None:
+    path = value.removeprefix("file://") if value.startswith("file:///") else value
+    is_encoded = path != value and "%" in path
+    if not path or is_encoded or "\0" in path or "://" in path or path.startswith("~"):
+        return None
+    return path
+
+
+def _hosts(args: Any) -> tuple[str, ...]:
+    fields = args if isinstance(args, Mapping) else {}
+    values = [fields[key] for key in _ADDRESS_KEYS if key in fields]
+    flat = [one for value in values for one in (value if isinstance(value, list) else [value])]
+    return tuple(host_of(one) if isinstance(one, str) else "" for one in flat)
+
+
+# --- shell commands
+async def _shell_call(subject: Subject, args: Any, places: Places) -> Call:
+    began_in = _directories(args, places)
+    line = _shell_line(args, began_in)
+    words = sum(len(command.words) for command in line.commands)
+    subjects = []
+    for command in line.commands:
+        urls = [host_of(url) for word in command.words for url in _URL.findall(word.text)]
+        paths = None if words > MAX_PATHS else await _words_as_paths(command, line, places)
+        label = f"`{command}`"
+        subjects.append(
+            replace(subject, command=command, label=label, hosts=tuple(urls), paths=paths)
+        )
+    for write in line.writes:
+        written: tuple[CallPath, ...] | None = None
+        if write.path.startswith("/") or (write.path and write.directories is not None):
+            written = tuple(await places.paths(write.path, write.directories or (places.cwd,)))
+        shown = f"`> {write.path or '?'}`"
+        subjects.append(replace(subject, kind="write", label=shown, paths=written))
+    has_moved = line.directories != began_in
+    return Call(
+        subjects=tuple(subjects),
+        directories=line.directories if has_moved else places.directories,
+    )
+
+
+def _directories(args: Any, places: Places) -> tuple[str, ...] | None:
+    """Return in which directories a command may begin."""
+    found = places.directories
+    for key in _DIRECTORY_KEYS:
+        value = args.get(key) if isinstance(args, Mapping) else None
+        if value and not (isinstance(value, str) and "\0" not in value and value[0] != "~"):
+            return None
+        if value:
+            found = (posixpath.join(places.cwd, value),)
+    return found
+
+
+def _shell_line(args: Any, directories: tuple[str, ...] | None) -> ShellLine:
+    fields = args if isinstance(args, Mapping) else {"command": args}
+    given = [fields[key] for key in _COMMAND_KEYS if fields.get(key)]
+    arguments = fields.get("args") or []
+    words = [*given[0], *arguments] if _are_words(given) and _are_words([arguments]) else []
+    if words:
+        return read_command(words, directories)
+    if len(given) == 1 and isinstance(given[0], str):
+        if not arguments:
+            return read_command(given[0], directories)
+        if _are_words([arguments]):
+            return read_command([given[0], *arguments], directories)
+    why = "is missing" if not given else "is neither text nor a list of words"
+    return ShellLine(None, [SimpleCommand(words=(Word("?", is_known=False),), unreadable=why)])
+
+
+def _are_words(values: list[Any]) -> bool:
+    """True for one list of strings."""
+    is_list = len(values) == 1 and isinstance(values[0], list)
+    return is_list and all(isinstance(word, str) for word in values[0])
+
+
+async def _words_as_paths(
+    command: SimpleCommand, line: ShellLine, places: Places
+) -> tuple[CallPath, ...]:
+    """Return the arguments as paths: which of them are is not known, so only for denying."""
+    found: list[CallPath] = []
+    directories = tuple(dict.fromkeys((places.cwd, *(line.directories or ()))))
+    for word in command.words[1:]:
+        texts = [word.text]
+        if word.text.startswith("-"):
+            texts = [word.text.partition("=")[2], word.text[2:]]
+        for text in texts:
+            if text and "\0" not in text and len(text) < 4096 and "\n" not in text:
+                found += await places.paths(text, directories)
+    return tuple(found)

@@ -1,0 +1,277 @@
+"""Find the simple commands of a shell command, also those that run inside other programs.
+
+Programs such as ``env``, ``timeout``, ``xargs`` and ``bash -c`` are looked through: the command
+that they run is judged in their place.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from agent_swarm_worker.guards.permissions.shell_words import (
+    MAX_DEPTH,
+    Operator,
+    Redirection,
+    Unreadable,
+    Word,
+    read_words,
+)
+from agent_swarm_worker.guards.permissions.wrappers import (
+    is_harmless_variable,
+    own_effect,
+    program_name,
+    wrapped_commands,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from agent_swarm_worker.guards.permissions.shell_words import Token
+
+MAX_COMMANDS = 1000
+MAX_DIRECTORIES = 8
+_SKIPPED = frozenset({"!", "{", "}", "if", "then", "else", "elif", "fi", "do", "done"})
+_UNREAD = frozenset({"case", "esac", "select", "function", "coproc"})
+_DUPLICATE = re.compile(r"\d+-?|-")
+_NO_FILES = re.compile(r"/dev/(?:null|stdout|stderr|tty|fd/\d+)")
+_ARITHMETIC = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimpleCommand:
+    """One program with its arguments."""
+
+    words: tuple[Word, ...]
+    """The program first, by its name if it is in one of the system's directories."""
+    unreadable: str = ""
+    """Why it is not known what it runs; empty if it is."""
+    is_outer: bool = False
+    """It only runs another command, which is judged in its place; a rule may still deny it."""
+
+    def __str__(self) -> str:
+        return " ".join(word.text for word in self.words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileWrite:
+    """A redirection that writes a file."""
+
+    path: str
+    """As in the command; empty if unknown."""
+    directories: tuple[str, ...] | None
+    """Those that a relative path may start from; ``None``: unknown."""
+
+
+@dataclass(slots=True)
+class ShellLine:
+    """What a shell command does."""
+
+    directories: tuple[str, ...] | None
+    """The directories in which the next command may run; ``None``: unknown."""
+    commands: list[SimpleCommand] = field(default_factory=list)
+    writes: list[FileWrite] = field(default_factory=list)
+
+
+def read_command(command: str | Sequence[str], directories: tuple[str, ...] | None) -> ShellLine:
+    """Read a command line, or an argument list; `directories` are those it may start in.
+
+    A command that cannot be read has a single, unreadable simple command.
+    """
+    line = ShellLine(directories)
+    try:
+        reader = _LineReader(line)
+        if isinstance(command, str):
+            reader.read(read_words(command), 0)
+        else:
+            reader.run([Word(word, bare=0) for word in command], 0)
+        why = "" if line.commands or line.writes else "is empty"
+    except Unreadable as error:
+        why = str(error)
+    if not why:
+        return line
+    shown = command if isinstance(command, str) else " ".join(command)
+    whole = SimpleCommand(words=(Word(shown, is_known=False),), unreadable=why)
+    return ShellLine(None, [whole])
+
+
+class _LineReader:
+    def __init__(self, line: ShellLine) -> None:
+        self._line = line
+        self._has_loop = self._has_moved = False
+
+    def read(self, tokens: Iterable[Token], depth: int) -> None:
+        """Add the commands of these tokens."""
+        if depth > MAX_DEPTH:
+            raise Unreadable("is nested too deeply")
+        words: list[Word] = []
+        waiting = list(reversed(list(tokens)))
+        while waiting:
+            token = waiting.pop()
+            if isinstance(token, Word):
+                self._substitutions(token, depth)
+                if words:
+                    words.append(token)
+                elif token.is_bare and token.text in {"while", "until"}:
+                    self._has_loop = True
+                elif token.is_bare and token.text == "for":
+                    self._loop(waiting, depth)
+                elif token.is_bare and token.text == "[[":
+                    self._condition(waiting, depth)
+                elif token.is_bare and token.text in _UNREAD:
+                    raise Unreadable(f"has {token.text}, which is not read")
+                elif not (token.is_bare and token.text in _SKIPPED):
+                    words.append(token)
+            elif isinstance(token, Redirection):
+                self._substitutions(token.target, depth)
+                self._redirect(token)
+                following = waiting[-1] if waiting else None
+                if not words and isinstance(following, Word):
+                    # At the beginning of a command, but no reserved word.
+                    words = [following]
+                    waiting.pop()
+                    self._substitutions(following, depth)
+            else:
+                self._operator(token, words)
+                self.run(words, depth)
+                words = []
+        self.run(words, depth)
+        if self._has_loop and self._has_moved:
+            raise Unreadable("changes its directory and has a loop")
+
+    def _operator(self, token: Operator, words: list[Word]) -> None:
+        if token.text in {";;", ";&"} or (token.text == "(" and words):
+            raise Unreadable(f"has {token.text} at a place where it is not read")
+
+    def _substitutions(self, word: Word, depth: int) -> None:
+        for tokens in word.nested:
+            self.read(tokens, depth + 1)
+
+    def _loop(self, waiting: list[Token], depth: int) -> None:
+        """Read the head of a ``for`` loop."""
+        self._has_loop = True
+        name = waiting.pop() if waiting else None
+        if not isinstance(name, Word) or not re.fullmatch(r"[A-Za-z_]\w*", name.text):
+            raise Unreadable("has a loop that is not read")
+        _check_variable(name.text)
+        while waiting and isinstance(waiting[-1], Word) and waiting[-1].text != "do":
+            word = waiting.pop()
+            assert isinstance(word, Word)
+            self._substitutions(word, depth)
+
+    def _condition(self, waiting: list[Token], depth: int) -> None:
+        """Read ``[[ … ]]``."""
+        words = [Word("[[")]
+        while True:
+            token = waiting.pop() if waiting else None
+            if isinstance(token, Redirection) and token.operator in {"<", ">"}:
+                token = token.target
+            if token is None or (isinstance(token, Operator) and token.text not in {"&&", "||"}):
+                raise Unreadable("has a condition that is not read")
+            if isinstance(token, Word):
+                self._substitutions(token, depth)
+                words.append(token)
+                if token.is_bare and token.text == "]]":
+                    break
+        is_arithmetic = any(word.text in _ARITHMETIC for word in words)
+        why = "evaluates arithmetic" if is_arithmetic else own_effect(words)
+        self._add(SimpleCommand(words=tuple(words), unreadable=why))
+
+    def _redirect(self, redirection: Redirection) -> None:
+        operator, target = redirection.operator, redirection.target
+        if operator in {"<<", "<<<"}:
+            return
+        is_copy = operator in {">&", "<&"}
+        if is_copy and target.is_known and _DUPLICATE.fullmatch(target.text):
+            return
+        if target.text.startswith(("/dev/tcp/", "/dev/udp/")):
+            raise Unreadable("opens a network connection")
+        if operator in {"<", "<&"}:
+            if not target.is_known:
+                raise Unreadable("reads from a path that is not known")
+        elif not target.is_known:
+            self._line.writes.append(FileWrite(path="", directories=None))
+        elif not _NO_FILES.fullmatch(target.text):
+            write = FileWrite(path=target.text, directories=self._line.directories)
+            self._line.writes.append(write)
+
+    # --- simple commands
+    def run(self, words: Sequence[Word], depth: int, *, directory_is_known: bool = True) -> None:
+        """Add a simple command, with assignments before it, and what it runs."""
+        if depth > MAX_DEPTH:
+            raise Unreadable("is nested too deeply")
+        count = next((n for n, word in enumerate(words) if not word.assigned), len(words))
+        why = ""
+        for word in words[:count]:
+            if not is_harmless_variable(word.assigned, word, exported=count < len(words)):
+                why = f"sets {word.assigned}"
+        if not words[count:]:
+            if why:
+                self._add(SimpleCommand(words=tuple(words), unreadable=why))
+            elif words:
+                self._line.commands.append(SimpleCommand(words=tuple(words), is_outer=True))
+            return
+        command = self._named(words[count:], directory_is_known=directory_is_known)
+        command = replace(command, unreadable=command.unreadable or why)
+        wrapped = wrapped_commands(command.words)
+        if wrapped is None:
+            effect = own_effect(command.words)
+            self._add(replace(command, unreadable=command.unreadable or effect))
+            self._change_directory(command.words)
+            return
+        is_outer = wrapped.is_transparent and not command.unreadable
+        self._add(replace(command, is_outer=is_outer))
+        for script in wrapped.scripts:
+            self.read(read_words(script), depth + 1)
+        for inner in wrapped.commands:
+            known = directory_is_known and not wrapped.changes_directory
+            before = len(self._line.commands)
+            self.run(inner, depth + 1, directory_is_known=known)
+            if wrapped.is_privileged:
+                self._judge_with(before)
+
+    def _judge_with(self, count: int) -> None:
+        """Have the commands from here on judged by the one before them."""
+        added = self._line.commands[count:]
+        why = next((one.unreadable for one in added if one.unreadable), "")
+        outer = self._line.commands[count - 1]
+        outer = replace(outer, unreadable=outer.unreadable or why)
+        inner = [replace(one, is_outer=True) for one in added]
+        self._line.commands[count - 1 :] = [outer, *inner]
+
+    def _named(self, words: Sequence[Word], *, directory_is_known: bool) -> SimpleCommand:
+        program = words[0]
+        name = program_name(program.text)
+        why = "" if program.is_known and name else "runs a program that is not known"
+        if "/" in name and not name.startswith("/"):
+            directories = self._line.directories
+            if not directory_is_known or directories is None or len(directories) > 1:
+                why = why or f"runs {name} in a directory that is not known"
+        return SimpleCommand(words=(replace(program, text=name), *words[1:]), unreadable=why)
+
+    def _add(self, command: SimpleCommand) -> None:
+        if len(self._line.commands) >= MAX_COMMANDS:
+            raise Unreadable(f"has more than {MAX_COMMANDS} commands")
+        self._line.commands.append(command)
+
+    def _change_directory(self, words: Sequence[Word]) -> None:
+        """After ``cd`` the directory is the old one or the new one: it may have failed."""
+        if words[0].text not in {"cd", "pushd", "popd", "chdir"}:
+            return
+        self._has_moved = True
+        targets = [word for word in words[1:] if word.text != "--"]
+        before = self._line.directories
+        is_read = len(targets) == 1 and targets[0].is_known and words[0].text in {"cd", "pushd"}
+        target = targets[0].text if is_read else ""
+        if before is None or not target or target[0] in "-+" or ".." in target.split("/"):
+            self._line.directories = None
+            return
+        after = dict.fromkeys((*before, *(posixpath.join(one, target) for one in before)))
+        self._line.directories = tuple(after) if len(after) <= MAX_DIRECTORIES else None
+
+
+def _check_variable(name: str) -> None:
+    if not is_harmless_variable(name, Word(""), exported=False):
+        raise Unreadable(f"sets {name}")
