@@ -115,7 +115,9 @@ class AcpClient(JsonRpcConversation):
         """Take one line."""
         self._heard_at_s = self._state.clock.monotonic()
         if self._is_guarded and mapping(native).get("method") == ASKED:
-            self._events += self._updates.asked_about(mapping(native.get("params")))
+            self._events += self._updates.asked_about(
+                mapping(native.get("params")), keeps_arguments=True
+            )
         events = super().feed(native)
         return [*self._taken_events(), *events]
 

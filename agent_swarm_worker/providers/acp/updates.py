@@ -147,9 +147,14 @@ class Updates:
         yield Message("assistant", content, subagent=helper is not None, helper=helper)
 
     # --- tool calls
-    def asked_about(self, params: dict[str, Any]) -> Iterator[ProviderEvent]:
+    def asked_about(
+        self, params: dict[str, Any], *, keeps_arguments: bool = False
+    ) -> Iterator[ProviderEvent]:
         """Take the call that a permission is asked for; the agent may not tell of it otherwise."""
         native = mapping(params.get("toolCall"))
+        known = self._calls.get(text(native.get("toolCallId")))
+        if keeps_arguments and known is not None and isinstance(native.get("rawInput"), dict):
+            native = {**native, "rawInput": {**mapping(known.raw_input), **native["rawInput"]}}
         yield from self._call(native, None, is_asked=True)
 
     def is_open(self, call_id: str) -> bool:

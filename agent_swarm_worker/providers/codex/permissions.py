@@ -138,9 +138,9 @@ class Approvals:
         if about.get("codex_approval_kind") != _MCP_CALL:
             return {"action": "decline"}  # the server wants to know something of a person
         server, tool = text(params.get("serverName")), text(about.get("tool_name"))
-        args = {"server": server, "tool": tool, "arguments": about.get("tool_params")}
-        call_id = next((key for key, one in self._starts.items() if _is_of(one, args)), "")
-        request = self._request({**params, "itemId": call_id}, tool, args)
+        call_id = next((key for key, one in self._starts.items() if _is_of(one, server, tool)), "")
+        name = f"mcp__{server}__{tool}"
+        request = self._request({**params, "itemId": call_id}, name, about.get("tool_params"))
         decided = await self._decided(params, request)
         accepted = {"action": "accept", "content": {}}
         return accepted if decided["decision"] == "accept" else {"action": "decline"}
@@ -169,6 +169,6 @@ async def _denied(_: Any) -> dict[str, str]:
     return {"decision": "denied"}
 
 
-def _is_of(start: ToolStart, args: dict[str, Any]) -> bool:
-    started = mapping(start.args)
-    return all(started.get(key) == args[key] for key in ("server", "tool"))
+def _is_of(start: ToolStart, server: str, tool: str) -> bool:
+    args = mapping(start.args)
+    return (args.get("server"), args.get("tool")) == (server, tool)
