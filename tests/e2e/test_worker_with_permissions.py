@@ -87,6 +87,7 @@ def heard(on: WorkerRig) -> str:
 @of_each
 async def test_read_only_denies_what_writes_and_tells_the_agent(tmp_path: Path, kind: Kind):
     async with under(tmp_path, kind, "read-only") as on:
+        on.within_s = MANY_SECONDS
         await on.run("Look. [[bash:cat /etc/hostname]] [[bash:touch made]]")
         assert not (on.work / "made").exists()
         assert "touch made" in heard(on)
@@ -100,6 +101,7 @@ async def test_rules_keep_the_agent_in_its_directory(tmp_path: Path, kind: Kind)
     inside, outside = tmp_path / "work/in.txt", tmp_path / "out.txt"
     writes = [kind.write.replace("PATH", str(path)) for path in (inside, outside)]
     async with under(tmp_path, kind, "rules", SWARM_PERMISSION_RULES=str(rules)) as on:
+        on.within_s = MANY_SECONDS
         await on.run(f"Write. {' '.join(writes)}")
         assert inside.exists()
         assert not outside.exists()
@@ -122,6 +124,7 @@ async def test_a_person_is_asked_and_allows(tmp_path: Path, kind: Kind):
 @of_each
 async def test_nobody_answers(tmp_path: Path, kind: Kind):
     async with under(tmp_path, kind, "ask", SWARM_APPROVAL_TIMEOUT_S="2") as on:
+        on.within_s = MANY_SECONDS
         await on.run("Go. [[bash:touch made]]")
         assert not (on.work / "made").exists()
 
