@@ -19,7 +19,10 @@ TARGET = Path(__file__).with_name("harnesses.md")
 PROJECT = "agent-swarm-worker"
 BEGIN = "<!-- Generated from the specs by docs/generate_harnesses.py; do not edit. -->\n"
 END = "<!-- end -->\n"
-COLUMNS = ("harness", "resume", "fork", "messages", "tool servers", "cost", "tested with")
+COLUMNS = (
+    *("harness", "resume", "fork", "messages", "tool servers", "permissions", "cost"),
+    "tested with",
+)
 NO = "\N{EN DASH}"
 COST = {"harness": "its own", "price-table": "from prices", "none": "unknown"}
 
@@ -39,6 +42,7 @@ def _cells(spec: HarnessSpec) -> Iterator[str]:
     yield "✔" if features.can_fork else NO
     yield ", ".join(features.steer_modes) or NO
     yield ", ".join(features.mcp_transports) or NO
+    yield NO if features.permissions == "none" else features.permissions
     yield COST[features.cost_source]
     install = spec.program.install if spec.program else None
     if spec.is_synthetic:

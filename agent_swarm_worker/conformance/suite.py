@@ -18,6 +18,7 @@ import anyio
 from agent_swarm_worker.aio import first_error
 from agent_swarm_worker.conformance import (  # noqa: F401 - each declares its checks
     of_adapter,
+    of_permissions,
     of_session,
 )
 from agent_swarm_worker.conformance.checks import CHECKS, Check

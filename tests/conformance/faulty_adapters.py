@@ -247,8 +247,18 @@ def _is_readable_by_all(config: ProviderSessionConfig) -> ProviderSessionConfig:
     return config
 
 
+class AsksNobody(FaultyAdapter):
+    """Says that it asks for permission."""
+
+    spec = replace(SPEC, capabilities=replace(SPEC.capabilities, permissions="every"))
+
+
 FAULTY: list[tuple[str, type[FaultyAdapter]]] = [
     ("it-is-an-adapter", OtherName),
+    ("an-allowed-call-runs", AsksNobody),
+    ("a-denied-call-does-not-run", AsksNobody),
+    ("a-gate-that-fails-denies", AsksNobody),
+    ("an-abort-does-not-wait-for-permission", AsksNobody),
     ("its-spec-is-sane", UnknownSteerModes),
     ("its-spec-is-sane", UnknownWireName),
     ("its-spec-is-sane", FolderOutsideHome),

@@ -10,7 +10,7 @@ import pytest
 from faulty_adapters import FAULTY, FaultyAdapter
 
 from agent_swarm_worker.cli.app import main
-from agent_swarm_worker.conformance import of_adapter, of_session, suite
+from agent_swarm_worker.conformance import of_adapter, of_permissions, of_session, suite
 from agent_swarm_worker.conformance.harness_fixture import HarnessFixture, find_fixture
 from agent_swarm_worker.conformance.session_fixture import (
     SESSION_S,
@@ -29,6 +29,7 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.errors import BadSetting, UnknownProvider
+from agent_swarm_worker.providers.acp.harness_fixture import AcpFixture
 from agent_swarm_worker.providers.subprocess.harness_fixture import SubprocessFixture
 
 BY_NAME = {check.name: check for check in CHECKS}
@@ -39,7 +40,7 @@ WITHOUT_FAULTY_ADAPTER = {"its-import-is-quick"}
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait only shortly for events that a faulty adapter never emits."""
-    for module in (of_adapter, of_session):
+    for module in (of_adapter, of_permissions, of_session):
         for limit in ("SESSION_S", "ABORT_S", "SOON_S"):
             if hasattr(module, limit):
                 monkeypatch.setattr(module, limit, 1.0)
@@ -51,6 +52,14 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 async def test_the_subprocess_harness_keeps_its_promises(check: suite.Check):
     assert await is_kept(check, "subprocess", SubprocessFixture)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "check", [check for check in CHECKS if check.run.__module__ == of_permissions.__name__], ids=str
+)
+async def test_an_agent_over_acp_asks_for_permission(check: suite.Check):
+    assert (await outcome_of(check, "acp", harness=AcpFixture)).state == "kept"
 
 
 @pytest.mark.anyio

@@ -56,7 +56,10 @@ def heard(body: dict[str, Any]) -> list[str]:
         for message in body["messages"]
         if message["role"] != "assistant"
     ]
-    return [block["text"] for blocks in said for block in blocks if block.get("type") == "text"]
+    blocks = [block for blocks in said for block in blocks]
+    results = [block for block in blocks if block.get("type") == "tool_result"]
+    blocks += [inner for block in results for inner in _blocks(block.get("content"))]
+    return [block["text"] for block in blocks if block.get("type") == "text"]
 
 
 def system_text(body: dict[str, Any]) -> str:

@@ -45,7 +45,7 @@ async def test_commands_changes_and_tool_servers_are_asked_about(rig: CliRig) ->
         permissions=gate,
     )
     assert (ran.result.is_error, ran.result.output) == (False, "All")
-    assert gate.asked == ["bash", "bash", "Write", "store-progress"]
+    assert gate.asked == ["bash", "bash", "Write", STORE]
     assert not any(end.is_error for end in ran.of(ToolEnd)), ran.of(ToolEnd)
     assert {path.name for path in (rig.folder / "work").iterdir()} == {"made", "new.txt"}
     assert rig.tools.calls == ["half way"]

@@ -18,7 +18,6 @@ from agent_swarm_worker.contract import (
     Credentials,
     Guest,
     HarnessSpec,
-    PermissionDecided,
     PermissionRequest,
     ProviderResult,
     ProviderSession,
@@ -85,7 +84,6 @@ class _Session(BaseSession):
             return
         request = PermissionRequest(tool_name=tool, args=args, tool_call_id=str(number))
         verdict = await gate.decide(request)
-        self.emit(PermissionDecided(str(number), tool, verdict.is_allowed, verdict.reason))
         self._verdicts[number] = [verdict.is_allowed, verdict.reason]
 
     async def abort(self, reason: str = "cancelled") -> None:

@@ -27,6 +27,7 @@ from agent_swarm_worker.providers.acp.target import CUSTOM, Target
 from agent_swarm_worker.providers.acp.targets import TARGETS
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, SpecAdapter
+from agent_swarm_worker.providers.kit.permissions import UnguardedSession
 from agent_swarm_worker.providers.registry import create_provider, supported_providers
 from agent_swarm_worker.settings import named
 
@@ -91,8 +92,15 @@ class AcpAdapter(SpecAdapter):
 
     # --- the adapter
     def plan_of(self, config: ProviderSessionConfig, target: Target) -> Plan:
-        """Return the choices that follow from the agent's description."""
-        variable = {}
+        """Return the choices that follow from the agent's description.
+
+        Raises:
+            UnguardedSession: the agent cannot be made to ask for permission, as the session wants.
+        """
+        variable, asking = {}, {}
+        if config.permissions is not None:
+            target = target.guarded()
+            asking = dict(target.asking.env) if target.asking else {}
         if target.model_variable and config.model:
             variable[target.model_variable] = config.model
         option = (target.model_option, config.model) if target.model_option else ()
@@ -100,7 +108,7 @@ class AcpAdapter(SpecAdapter):
         return Plan(
             target=target,
             command=(*self.program(config.env), *(option if config.model else ())),
-            env={**target.env, **config.env, **variable},
+            env={**target.env, **config.env, **variable, **asking},
             model=config.model,
             names_model=bool(target.model_variable or target.model_option),
             mcp_servers=servers,
@@ -125,6 +133,8 @@ class AcpAdapter(SpecAdapter):
         """Prepare a session; raises as `check`."""
         await self.check_credential(config.env, config.guest)
         plan = await self.plan(config)
+        if config.permissions is not None and plan.target.asking is not None:
+            await _refuse_code(config, plan.target.name, plan.target.asking.code_folders)
         tools = ClientTools(config, plan.env)
 
         def make_harness(config: ProviderSessionConfig) -> CliHarness:
@@ -176,6 +186,14 @@ class AcpAdapter(SpecAdapter):
         home = AcpLimits.load(env).home
         name = re.sub(r"[^a-z0-9]+", "-", target.name.lower())
         return f"{home}/{NOTES}/{self.name}-{name}" if home else None
+
+
+async def _refuse_code(config: ProviderSessionConfig, agent: str, folders: Collection[str]) -> None:
+    """Raise `UnguardedSession` if the repository has programs that the agent would run unasked."""
+    for place in (config.cwd, *config.cwd.parents):
+        for folder in folders:
+            if await config.guest.exists(place / folder):
+                raise UnguardedSession(agent, f"it would run the programs in {place / folder}")
 
 
 class AcpSession(CliSession):

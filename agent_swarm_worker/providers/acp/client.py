@@ -20,10 +20,12 @@ from agent_swarm_worker.providers.acp.outcome import (
     Turn,
     conclude,
 )
+from agent_swarm_worker.providers.acp.permissions import ASKED, CANCELLED, Permissions
 from agent_swarm_worker.providers.acp.session_setup import SessionSetup
 from agent_swarm_worker.providers.acp.updates import Updates
 from agent_swarm_worker.providers.kit.conversation import SESSION_OVER, SteeringQueue
 from agent_swarm_worker.providers.kit.jsonrpc import (
+    Answerer,
     Handler,
     JsonRpcConversation,
     JsonRpcPeer,
@@ -54,7 +56,6 @@ _ALLOWING = ("allow_once", "allow_always")
 _REFUSING = "reject_once"
 _NAMES_ALLOWING = re.compile(r"\b(?:allow|approve|accept|proceed|yes)", re.IGNORECASE)
 _NAMES_REFUSING = re.compile(r"\b(?:reject|deny|cancel|decline|no|don't)\b", re.IGNORECASE)
-_CANCELLED = {"outcome": {"outcome": "cancelled"}}
 _QUEUE_METHODS = ("craft/drainMidTurnQueue", "_craft/drainMidTurnQueue")
 _CHANGES = frozenset({"fs/write_text_file", "terminal/create"})
 
@@ -88,16 +89,17 @@ class AcpClient(JsonRpcConversation):
         """Prompts without an answer; messages for the running turn may be some."""
         self._answer: dict[str, Any] = {}
         """The best answer to a prompt of the turn."""
-        self.rpc = JsonRpcPeer(
-            self._notified,
-            answers={
-                "session/request_permission": self._permitted,
-                **dict.fromkeys(_QUEUE_METHODS, self._drained),
-            },
-            handlers={
-                name: self._until_cancelled(name, it) for name, it in (handlers or {}).items()
-            },
-        )
+        answers: dict[str, Answerer] = {ASKED: self._permitted}
+        known = {name: self._until_cancelled(name, it) for name, it in (handlers or {}).items()}
+        self._is_guarded = state.config.permissions is not None
+        if state.config.permissions is not None:
+            permissions = Permissions(
+                state.config.permissions, self._updates, self._is_cancelled, self._steering.add
+            )
+            known = {name: permissions.guarded(name, it) for name, it in known.items()}
+            answers, known = {}, {**known, ASKED: permissions.asked}
+        answers |= dict.fromkeys(_QUEUE_METHODS, self._drained)
+        self.rpc = JsonRpcPeer(self._notified, answers=answers, handlers=known)
         self.rpc.request("initialize", self._introduction(), self._initialized, self._failed)
 
     def _until_cancelled(self, method: str, handler: Handler) -> Handler:
@@ -106,16 +108,23 @@ class AcpClient(JsonRpcConversation):
             return handler
 
         async def answer(native: Any) -> Any:
-            if self._cancelled_at_s is not None or self._state.is_final:
+            if self._is_cancelled():
                 raise RequestRefused("the session was cancelled")
             return await handler(native)
 
         return answer
 
+    def _is_cancelled(self) -> bool:
+        return self._cancelled_at_s is not None or self._state.is_final
+
     # --- the translator
     def feed(self, native: Any) -> list[ProviderEvent]:
         """Take one line."""
         self._heard_at_s = self._state.clock.monotonic()
+        if self._is_guarded and mapping(native).get("method") == ASKED:
+            self._events += self._updates.asked_about(
+                mapping(native.get("params")), keeps_arguments=True
+            )
         events = super().feed(native)
         return [*self._taken_events(), *events]
 
@@ -176,6 +185,7 @@ class AcpClient(JsonRpcConversation):
         if self._cancelled_at_s is None:
             self._cancelled_at_s = self._state.clock.monotonic()
             self.rpc.notify("session/cancel", {"sessionId": self._state.session_id})
+            self.rpc.settle(ASKED, CANCELLED)
 
     def _check_limits(self) -> None:
         """End a session that takes too long, and a turn whose cancellation is not answered."""
@@ -306,6 +316,9 @@ class AcpClient(JsonRpcConversation):
         """Send the next setting; with none left, the prompt."""
         step = self._setup.next_step()
         yield from self._setup.taken_events()
+        if (fatal := self._setup.unguarded) is not None:
+            yield from self._end_with(fatal)
+            return
         if step is None:
             self._waits_since_s = self._state.clock.monotonic()
             self._prompt_if_ready()
@@ -314,6 +327,9 @@ class AcpClient(JsonRpcConversation):
 
         def done(result: Any) -> Iterator[ProviderEvent]:
             yield from self._setup.accepted(result)
+            if (fatal := self._setup.unguarded) is not None:
+                yield from self._end_with(fatal)
+                return
             yield from self._send_setup()
 
         def refused(error: RpcError) -> Iterator[ProviderEvent]:
@@ -373,6 +389,9 @@ class AcpClient(JsonRpcConversation):
         else:
             error = state.failure_of_turn(result, tokens)
             self._steering.confirm_sent()
+            if self._is_guarded and result.get("stopReason") == "cancelled":
+                # Some agents end the turn at a denial; the reason for it waits as the next prompt.
+                error = error if self._steering.is_empty else None
             if error is None and (waiting := self._steering.take(at_most=1)):
                 self._steering.sent(PROMPT_KEY, waiting[0])
                 self._prompt(waiting[0].text)
@@ -441,12 +460,12 @@ class AcpClient(JsonRpcConversation):
         """Answer a request for permission: yes, unless the turn is cancelled."""
         params = mapping(native)
         self._events += self._updates.asked_about(params)
-        if self._cancelled_at_s is not None or self._state.is_final:
-            return _CANCELLED
+        if self._is_cancelled():
+            return CANCELLED
         options = items(params.get("options"))
         option = _refusing(options) if self._state.target.refuses_requests else _allowing(options)
         if option is None:
-            return _CANCELLED
+            return CANCELLED
         return {"outcome": {"outcome": "selected", "optionId": option}}
 
     def _drained(self, _: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 AGENT = """
-import json, os, pathlib, subprocess, sys, threading, uuid
+import json, os, pathlib, queue, subprocess, sys, threading, uuid
 folder, lock = pathlib.Path(sys.argv[1]), threading.Lock()
 running = {}
 def send(**message):
@@ -25,16 +25,30 @@ def send(**message):
         sys.stdout.flush()
 def update(session, **fields):
     send(method="session/update", params={"sessionId": session, "update": fields})
+questions = {}
+def permitted(session, call):
+    question = "q" + call["toolCallId"]
+    questions[question] = answer = queue.Queue()
+    options = [{"optionId": kind, "name": kind, "kind": kind}
+               for kind in ("allow_always", "allow_once", "reject_once")]
+    send(id=question, method="session/request_permission",
+         params={"sessionId": session, "toolCall": call, "options": options})
+    return answer.get().get("optionId", "").startswith("allow")
 def turn(number, session, prompt):
     verb, _, rest = prompt.strip().split("\\n")[-1].partition(": ")
     stop = "end_turn"
     if verb == "work":
         call = {"toolCallId": str(uuid.uuid4()), "title": "sleep", "kind": "execute"}
-        update(session, sessionUpdate="tool_call", status="in_progress",
-               rawInput={"command": "sleep " + rest}, **call)
+        call["rawInput"] = {"command": "sleep " + rest}
+        if not permitted(session, call):
+            update(session, sessionUpdate="tool_call_update", status="failed", **call)
+            rest, verb = "0", "denied"
+        else:
+            update(session, sessionUpdate="tool_call", status="in_progress", **call)
         running[session] = child = subprocess.Popen(["sleep", rest])
         stop = "end_turn" if child.wait() == 0 else "cancelled"
-        update(session, sessionUpdate="tool_call_update", status="completed", **call)
+        if verb == "work":
+            update(session, sessionUpdate="tool_call_update", status="completed", **call)
     if stop == "end_turn":
         words = rest if verb == "answer" else "done"
         for piece in (words[:5], words[5:]):
@@ -44,7 +58,9 @@ def turn(number, session, prompt):
 for line in sys.stdin.buffer:
     message = json.loads(line)
     method, number, params = message.get("method"), message.get("id"), message.get("params", {})
-    if method == "initialize":
+    if number in questions:
+        questions.pop(number).put(message.get("result", {}).get("outcome", {}))
+    elif method == "initialize":
         send(id=number, result={"protocolVersion": 1, "agentCapabilities": {"loadSession": True}})
     elif method == "session/new":
         session = str(uuid.uuid4())

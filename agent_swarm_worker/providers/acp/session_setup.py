@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agent_swarm_worker.contract import Error, Progress
 from agent_swarm_worker.guards.error_classes import ErrorClass
 from agent_swarm_worker.providers.acp.launch import mcp_servers_param
+from agent_swarm_worker.providers.acp.target import FULL_AUTO_MODES
 from agent_swarm_worker.providers.kit.native import items, mapping, text
 from agent_swarm_worker.text import one_line
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _EFFORT_IDS = ("effort", "reasoning_effort", "thought_level", "thinking")
 _MODEL_ID = re.compile(r"[A-Za-z][\w./@:-]*")
 MAX_SHOWN_CHARS = 100
+_ASKS = re.compile(r"mode|allow|approv|permission|autonomy|trust", re.IGNORECASE)
+"""In the id of an option: it may decide what an agent asks permission for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class _Step:
     what: str
     wanted: str = ""
     is_model: bool = False
+    is_guard: bool = False
+    """With the value it wants, the agent asks for permission, or stops asking."""
 
 
 class SessionSetup:
@@ -53,6 +58,8 @@ class SessionSetup:
         self._steps = self._planned()
         self._step: _Step | None = None
         self._events: list[ProviderEvent] = []
+        self.unguarded: Error | None = None
+        """Why the agent would not ask for permission, of a session in which it has to."""
         self._is_in_prompt = False
         """The system prompt goes in front of the first prompt."""
 
@@ -134,6 +141,9 @@ class SessionSetup:
         ):
             kept = one_line(str(option.get("currentValue")), MAX_SHOWN_CHARS)
             yield Progress(f"The agent keeps {step.what} {kept} instead of {step.wanted}")
+            if self._state.config.permissions is not None and step.is_guard:
+                what = f"the agent keeps {step.what} {kept}, in which it may ask nobody"
+                self.unguarded = Error(what, "provider_error")
         elif step.what == "effort":
             self._state.applied_effort = self._state.config.reasoning_effort
 
@@ -141,6 +151,9 @@ class SessionSetup:
         """Take the refusal of the request; return the error if it ends the session."""
         step = self._step
         assert step is not None
+        if self._state.config.permissions is not None and step.is_guard:
+            self.unguarded = Error(f"the agent refuses {step.what} {step.wanted}", "provider_error")
+            return self.unguarded
         if step.is_model:
             kind = ErrorClass.MODEL_NOT_FOUND.value
             return Error(f"the agent refuses the model {step.wanted}: {error.message}", kind)
@@ -154,7 +167,7 @@ class SessionSetup:
         yield from self._mode()
         for option_id, value in self._plan.target.options.items():
             if option_id in self._options:
-                yield from self._option(option_id, value)
+                yield from self._option(option_id, value, is_guard=True)
         for option_id, value in self._plan.options.items():
             if option_id == "model" and self._plan.model:
                 continue
@@ -167,30 +180,43 @@ class SessionSetup:
         for mode in self._plan.target.modes:
             if mode in modes:
                 if self._modes.get("currentModeId") != mode:
-                    yield _Step("session/set_mode", {"modeId": mode}, "mode", mode)
+                    yield _Step("session/set_mode", {"modeId": mode}, "mode", mode, is_guard=True)
                 return
         for option_id, option in self._options.items():
             if option.get("category") != "mode" and option_id != "mode":
                 continue
             values = [one.get("value") for one in _values(option)]
             if found := next((mode for mode in self._plan.target.modes if mode in values), None):
-                yield from self._option(option_id, found)
+                yield from self._option(option_id, found, is_guard=True)
                 return
+        self._require_asking(text(self._modes.get("currentModeId")))
 
-    def _option(self, option_id: str, value: Any) -> Iterator[_Step]:
+    def _require_asking(self, mode: str) -> None:
+        """Note that an agent is in a mode without questions, and has no other."""
+        if self._state.config.permissions is not None and mode in FULL_AUTO_MODES:
+            what = f"the agent is in the mode {mode}, and offers none in which it asks"
+            self.unguarded = Error(what, "provider_error")
+
+    def _option(self, option_id: str, value: Any, *, is_guard: bool = False) -> Iterator[_Step]:
         if self._options[option_id].get("currentValue") == value:
             return
         params: dict[str, Any] = {"configId": option_id, "value": value}
         if isinstance(value, bool):
             params["type"] = "boolean"
         shown = one_line(str(value), MAX_SHOWN_CHARS)
-        yield _Step("session/set_config_option", params, f"option {option_id}", shown)
+        yield _Step(
+            "session/set_config_option", params, f"option {option_id}", shown, is_guard=is_guard
+        )
 
     def _operators_option(self, option_id: str, value: Any) -> Iterator[_Step]:
         option = self._options.get(option_id)
         kind = bool if mapping(option).get("type") == "boolean" else str
-        if option is None or not isinstance(value, kind):
+        is_unsafe = self._state.config.permissions is not None and (
+            mapping(option).get("category") == "mode" or _ASKS.search(option_id) is not None
+        )
+        if option is None or is_unsafe or not isinstance(value, kind):
             why = "does not offer it" if option is None else "wants another type"
+            why = "has to ask for permission" if is_unsafe else why
             name = one_line(option_id, MAX_SHOWN_CHARS)
             self._events.append(Progress(f"Option {name} is left out: the agent {why}"))
             return

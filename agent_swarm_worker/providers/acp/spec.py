@@ -119,6 +119,7 @@ SPEC = HarnessSpec(
         can_resume=True,
         can_fork=True,
         cost_source="harness",
+        permissions="asked",
         keeps_stdin_open=True,
         has_session_token=True,
     ),

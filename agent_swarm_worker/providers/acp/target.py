@@ -7,9 +7,11 @@ is as good as its defaults, which assume as little as possible.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from agent_swarm_worker.providers.kit.permissions import UnguardedSession
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +27,9 @@ FULL_AUTO_MODES = (
 )
 """Session modes in which an agent asks nobody; the first that it offers is set."""
 
+ASKING_MODES = ("default", "ask", "manual", "normal")
+"""Likewise, in which it asks before it does something."""
+
 SystemPromptDelivery: TypeAlias = Literal["prompt", "rules", "launch"]
 """Where the system prompt goes if the agent does not take one with the session: in front of the
 first prompt, into ``_meta.rules``, or into a file that the launch names."""
@@ -35,8 +40,30 @@ def _no_entries() -> Mapping[str, str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """How an agent is started so that it asks for permission."""
+
+    env: Mapping[str, str] = field(default_factory=_no_entries)
+    """Variables that override all others."""
+    modes: tuple[str, ...] = ASKING_MODES
+    options: Mapping[str, str] = field(default_factory=_no_entries)
+    """Configuration options that are set if the agent has them."""
+    code_folders: tuple[str, ...] = ()
+    """Folders of a repository whose programs it runs whatever its settings are: with one of them a
+    session is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """One agent."""
+
+    def guarded(self) -> Target:
+        """Return the agent as one that asks; raises `UnguardedSession` if it cannot."""
+        asking = self.asking
+        if asking is None:
+            raise UnguardedSession(self.name, "it asks nobody for permission")
+        env = {**self.env, **asking.env}
+        return replace(self, env=env, modes=asking.modes, options=asking.options)
 
     name: str
     """For people, as it begins a sentence."""
@@ -52,6 +79,8 @@ class Target:
     modes: tuple[str, ...] = FULL_AUTO_MODES
     options: Mapping[str, str] = field(default_factory=_no_entries)
     """Configuration options that are set if the agent has them, as they end its asking, too."""
+    asking: Asking | None = field(default_factory=Asking)
+    """``None``: it asks nobody, so it does not run under a permission policy."""
     system_prompt: SystemPromptDelivery = "prompt"
     can_load: bool = True
     """Whether ``session/load`` may be tried."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from agent_swarm_worker.providers.acp.target import CUSTOM, Target
+from agent_swarm_worker.providers.acp.target import CUSTOM, Asking, Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +43,7 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
             env={"INITIAL_AGENT_MODE": "agent-full-access", "NO_BROWSER": "1"},
             env_keys=("CODEX_API_KEY", "CODEX_HOME", "CODEX_PATH", "OPENAI_API_KEY"),
             modes=("agent-full-access",),
+            asking=Asking(env={"INITIAL_AGENT_MODE": "read-only"}, modes=("read-only",)),
             reports_usage=True,
             session_files=((".codex/sessions", "*/*/*/*{id}.jsonl"),),
         ),
@@ -54,6 +55,7 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
             env_keys=("CLINE_API_KEY", "CLINE_PROVIDER"),
             modes=("act",),
             options={"auto_approve": "true"},
+            asking=Asking(modes=("act",), options={"auto_approve": "false"}),
             model_variable="CLINE_MODEL",
             mcp_file="cline",
         ),
@@ -78,6 +80,7 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
             name="Kilo",
             command=("kilo", "acp"),
             env_keys=("KILO_API_KEY", "KILO_CONFIG_CONTENT", "OPENROUTER_API_KEY"),
+            asking=None,
             usage="last",
         ),
         # 3.0.2: usage covers the session; takes tool servers although it does not say so
@@ -100,11 +103,13 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
                 "OPENAI_API_KEY",
             ),
             model_option="--model",
+            asking=None,
         ),
         # 0.0.13: a library; ACP_TARGET_COMMAND names the script that is built on it
         "deepagents": Target(
             name="The deep agent",
             env_keys=("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENAI_BASE_URL"),
+            asking=None,
         ),
         # 0.0.34: drops tool servers that come with the session; the harness pi-cli is better
         "pi-acp": Target(
@@ -118,6 +123,7 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
                 "PI_CODING_AGENT_DIR",
             ),
             modes=(),
+            asking=None,
             mcp_file="pi",
         ),
         # 0.61.0: loading a session fails, and damages its file; the harness gemini is better

@@ -10,6 +10,7 @@ from agent_swarm_worker.contract import (
     Custom,
     Helper,
     Message,
+    PermissionRequest,
     Plan,
     PlanStep,
     Progress,
@@ -146,10 +147,35 @@ class Updates:
         yield Message("assistant", content, subagent=helper is not None, helper=helper)
 
     # --- tool calls
-    def asked_about(self, params: dict[str, Any]) -> Iterator[ProviderEvent]:
+    def asked_about(
+        self, params: dict[str, Any], *, keeps_arguments: bool = False
+    ) -> Iterator[ProviderEvent]:
         """Take the call that a permission is asked for; the agent may not tell of it otherwise."""
         native = mapping(params.get("toolCall"))
+        known = self._calls.get(text(native.get("toolCallId")))
+        if keeps_arguments and known is not None and isinstance(native.get("rawInput"), dict):
+            native = {**native, "rawInput": {**mapping(known.raw_input), **native["rawInput"]}}
         yield from self._call(native, None, is_asked=True)
+
+    def is_open(self, call_id: str) -> bool:
+        """True while this call runs."""
+        return call_id in self._calls
+
+    def request_of(self, params: dict[str, Any]) -> PermissionRequest:
+        """Return what a permission is asked for, which `asked_about` has taken."""
+        native = mapping(params.get("toolCall"))
+        call = self._calls.get(text(native.get("toolCallId")))
+        if call is None:
+            call = ToolCall(text(native.get("toolCallId")))
+            call.merge(native)
+        name, args = call.identity(self._servers)
+        return PermissionRequest(
+            tool_name=name,
+            args=args,
+            tool_call_id=call.id,
+            description=call.title,
+            helper=call.helper or self._helper_of(params, native),
+        )
 
     def _call(
         self, update: dict[str, Any], helper: Helper | None, *, is_asked: bool = False

@@ -1,9 +1,10 @@
 """Answer codex's approval requests by the session's permission gate.
 
-With the approval policy ``untrusted`` and a read-only sandbox the CLI asks about every command,
-change of a file and call of a tool server; what was approved runs outside the sandbox. It does not
-ask about looking at a picture and about its own bookkeeping. Its web search, which it does not ask
-about either, is switched off (measured with 0.169.0).
+With the approval policy ``untrusted`` the CLI asks about every command, change of a file and call of
+a tool server, those of subagents too; not about looking at a picture and its own bookkeeping. Its web
+search, which it does not ask about either, is switched off. It runs without its sandbox, in which
+what was allowed would fail now and then: the repeat outside is a matter of luck (measured with
+0.169.0).
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.codex.spec import Transport
     from agent_swarm_worker.providers.kit.jsonrpc import Handler
 
-THREAD = {"approvalPolicy": "untrusted", "sandbox": "read-only", "approvalsReviewer": "user"}
-"""Parameters of a thread that asks. With another sandbox the CLI would trust the repository, and
-follow its configuration, hooks and rules."""
+THREAD = {
+    "approvalPolicy": "untrusted",
+    "sandbox": "danger-full-access",
+    "approvalsReviewer": "user",
+}
+"""Parameters of a thread that asks."""
 CONFIG = {
     "approval_policy": "on-request",  # in this place it does not take `untrusted`
-    "sandbox_mode": "read-only",
+    "sandbox_mode": "danger-full-access",
     "approvals_reviewer": "user",
     "web_search": "disabled",
 }
@@ -74,6 +78,8 @@ def require_guard(config: ProviderSessionConfig, transport: Transport) -> None:
 def guarded_config(base: dict[str, Any], cwd: str) -> dict[str, Any]:
     """Return the operator's configuration without what would weaken the policy."""
     kept = {key: value for key, value in base.items() if key not in _WEAKENING}
+    # Else the CLI, started without a sandbox, would trust the repository, and follow its
+    # configuration, hooks and rules.
     return {**kept, **CONFIG, "projects": {cwd: {"trust_level": "untrusted"}}}
 
 
@@ -138,9 +144,9 @@ class Approvals:
         if about.get("codex_approval_kind") != _MCP_CALL:
             return {"action": "decline"}  # the server wants to know something of a person
         server, tool = text(params.get("serverName")), text(about.get("tool_name"))
-        args = {"server": server, "tool": tool, "arguments": about.get("tool_params")}
-        call_id = next((key for key, one in self._starts.items() if _is_of(one, args)), "")
-        request = self._request({**params, "itemId": call_id}, tool, args)
+        call_id = next((key for key, one in self._starts.items() if _is_of(one, server, tool)), "")
+        name = f"mcp__{server}__{tool}"
+        request = self._request({**params, "itemId": call_id}, name, about.get("tool_params"))
         decided = await self._decided(params, request)
         accepted = {"action": "accept", "content": {}}
         return accepted if decided["decision"] == "accept" else {"action": "decline"}
@@ -169,6 +175,6 @@ async def _denied(_: Any) -> dict[str, str]:
     return {"decision": "denied"}
 
 
-def _is_of(start: ToolStart, args: dict[str, Any]) -> bool:
-    started = mapping(start.args)
-    return all(started.get(key) == args[key] for key in ("server", "tool"))
+def _is_of(start: ToolStart, server: str, tool: str) -> bool:
+    args = mapping(start.args)
+    return (args.get("server"), args.get("tool")) == (server, tool)

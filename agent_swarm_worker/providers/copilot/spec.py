@@ -68,6 +68,7 @@ SPEC = HarnessSpec(
         steer_modes=("queue",),
         can_resume=True,
         cost_source="price-table",
+        permissions="asked",
         keeps_stdin_open=True,
     ),
     error_texts={

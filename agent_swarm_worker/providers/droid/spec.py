@@ -59,6 +59,7 @@ SPEC = HarnessSpec(
     capabilities=Capabilities(
         steer_modes=("steer", "queue"),
         can_resume=True,
+        permissions="asked",
         keeps_stdin_open=True,
     ),
     tools={

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.acp.launch import Plan
 
 
+ALWAYS = "--always-approve"
+
+
 class GrokAdapter(AcpAdapter):
     """Runs each task in a process of ``grok agent stdio``."""
 
@@ -33,7 +36,7 @@ class GrokAdapter(AcpAdapter):
 
     def program(self, env: Mapping[str, str]) -> tuple[str, ...]:
         """Return its command line; raises `BadSetting`."""
-        return (*GrokOptions.load(env).program, "agent", "--always-approve", "stdio")
+        return (*GrokOptions.load(env).program, "agent", ALWAYS, "stdio")
 
     async def plan(self, config: ProviderSessionConfig) -> Plan:
         """Return the choices for one session; each service gets its own key only."""
@@ -42,5 +45,7 @@ class GrokAdapter(AcpAdapter):
         other = "XAI_API_KEY" if is_routed else "OPENROUTER_API_KEY"
         env = {name: value for name, value in plan.env.items() if name != other}
         *program, last = plan.command
+        if config.permissions is not None:
+            program.remove(ALWAYS)
         options = ("--model", config.model) if config.model else ()
         return replace(plan, env=env, command=(*program, *options, last), names_model=True)

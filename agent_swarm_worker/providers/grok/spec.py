@@ -67,6 +67,7 @@ SPEC = HarnessSpec(
         steer_modes=("queue",),
         can_resume=True,
         cost_source="harness",
+        permissions="asked",
         keeps_stdin_open=True,
     ),
     error_texts={"authentication_failed": (r"not signed in", r"unauthorized \(401\)")},

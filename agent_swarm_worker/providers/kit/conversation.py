@@ -238,11 +238,13 @@ class SteeringRouter:
 class SteerRequest:
     """One message for the harness; the first value of `delivery` is final."""
 
-    __slots__ = ("_delivery", "_is_known", "mode", "text")
+    __slots__ = ("_delivery", "_is_known", "is_waiting", "mode", "text")
 
     def __init__(self, mode: SteerMode, text: str) -> None:
         self.mode = mode
         self.text = text
+        self.is_waiting = True
+        """It has not been written to the harness."""
         self._delivery: SteerDelivery | None = None
         self._is_known = anyio.Event()
 
@@ -290,6 +292,11 @@ class SteeringQueue:
         """True while a message is accepted and not settled."""
         return bool(self._accepted)
 
+    @property
+    def is_empty(self) -> bool:
+        """True if no message waits."""
+        return not self._waiting
+
     def add(self, request: SteerRequest) -> None:
         """Add a waiting message; after `close` it is refused."""
         if self._is_closed:
@@ -309,6 +316,8 @@ class SteeringQueue:
         """Return and remove the waiting messages, of one mode or all."""
         taken = [one for one in self._waiting if mode is None or one.mode == mode][:at_most]
         self._waiting = [one for one in self._waiting if one not in taken]
+        for one in taken:
+            one.is_waiting = False
         return taken
 
     def sent(self, key: Hashable, request: SteerRequest) -> None:

@@ -273,6 +273,11 @@ class JsonRpcPeer:
         calls, self._new_calls = self._new_calls, []
         return calls
 
+    def settle(self, method: str, result: Any) -> None:
+        """Answer the open requests for a method at once."""
+        for call in [one for one in self._open_calls if one.method == method]:
+            call.answer(result)
+
     def _answered(self, call: HandlerCall, request_id: Any, outcome: dict[str, Any]) -> None:
         self._open_calls.remove(call)
         self._answer(request_id, outcome)

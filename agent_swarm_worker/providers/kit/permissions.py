@@ -14,7 +14,12 @@ from agent_swarm_worker.contract import PermissionDecided, ToolEnd, Verdict
 from agent_swarm_worker.errors import ProviderError
 
 if TYPE_CHECKING:
-    from agent_swarm_worker.contract import PermissionGate, PermissionRequest, ProviderEvent
+    from agent_swarm_worker.contract import (
+        PermissionGate,
+        PermissionRequest,
+        ProviderEvent,
+        Redactor,
+    )
     from agent_swarm_worker.contract.permissions import PolicyMode
 
 DENIED = "denied by the permission policy"
@@ -27,11 +32,13 @@ Emit: TypeAlias = Callable[["ProviderEvent"], None]
 class ReportedGate:
     """A gate that fails closed, and reports each decision as an event.
 
-    Several requests may be pending at once.
+    It passes on arguments without secrets, as they are in all events. Several requests may be
+    pending at once.
     """
 
-    def __init__(self, gate: PermissionGate, emit: Emit) -> None:
+    def __init__(self, gate: PermissionGate, emit: Emit, redactor: Redactor) -> None:
         self._gate = gate
+        self._redactor = redactor
         self._emit = emit
         self._denied: dict[str, str] = {}
         """Why each denied call was denied, by its id."""
@@ -47,7 +54,8 @@ class ReportedGate:
         verdict = Verdict(False, SESSION_OVER)
         try:
             if not self._is_closed:
-                verdict = _checked(await self._gate.decide(request))
+                args = self._redactor.leaves(request.args)
+                verdict = _checked(await self._gate.decide(replace(request, args=args)))
         except Exception as error:  # a gate that fails allows nothing
             verdict = Verdict(False, f"the policy could not be asked: {error!r}"[:300])
         finally:

@@ -82,7 +82,7 @@ class BaseSession:
     ) -> None:
         self._gate: ReportedGate | None = None
         if config.permissions is not None:
-            self._gate = ReportedGate(config.permissions, self.emit)
+            self._gate = ReportedGate(config.permissions, self.emit, config.redactor)
             config = replace(config, permissions=self._gate)
         self.config = config
         self.clock = clock

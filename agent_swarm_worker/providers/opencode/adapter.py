@@ -10,7 +10,7 @@ import orjson
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.providers.acp.adapter import AcpAdapter
 from agent_swarm_worker.providers.acp.launch import SYSTEM_PROMPT, text_file
-from agent_swarm_worker.providers.acp.target import Target
+from agent_swarm_worker.providers.acp.target import Asking, Target
 from agent_swarm_worker.providers.kit.native import items
 from agent_swarm_worker.providers.opencode.spec import SPEC, OpencodeOptions
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.acp.launch import Plan
 
 CONFIG_VARIABLE = "OPENCODE_CONFIG_CONTENT"
+NOTES = "AGENTS.md"
 
 
 class OpencodeAdapter(AcpAdapter):
@@ -34,6 +35,18 @@ class OpencodeAdapter(AcpAdapter):
         steering="prompt",
         usage="last",
         system_prompt="launch",
+        asking=Asking(
+            env={
+                "OPENCODE_PERMISSION": '{"*": "ask"}',
+                "OPENCODE_DISABLE_PROJECT_CONFIG": "1",
+            },
+            modes=(),
+            # Loaded even with the switch above, and with that against plug-ins.
+            code_folders=(
+                *(".opencode/plugin", ".opencode/plugins"),
+                *(".opencode/tool", ".opencode/tools"),
+            ),
+        ),
     )
     login_variables = (CONFIG_VARIABLE, "OPENCODE_CONFIG")
 
@@ -53,6 +66,10 @@ class OpencodeAdapter(AcpAdapter):
             path = config.private_dir / SYSTEM_PROMPT
             files = (*files, text_file(path, config.system_prompt))
             settings["instructions"] = [*items(settings.get("instructions")), str(path)]
+        notes = config.cwd / NOTES
+        if config.permissions is not None and await config.guest.exists(notes):
+            # They belong to the repository's configuration, which is not read then.
+            settings["instructions"] = [*items(settings.get("instructions")), str(notes)]
         env = {**plan.env, CONFIG_VARIABLE: orjson.dumps(settings).decode()}
         return replace(plan, env=env, files=files, has_system_prompt=bool(config.system_prompt))
 

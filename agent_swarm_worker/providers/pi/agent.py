@@ -21,6 +21,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.tools import ToolDefinition
 
+from agent_swarm_worker.contract import PermissionRequest
 from agent_swarm_worker.guards.error_classes import ErrorClass
 from agent_swarm_worker.guards.tokens import count_tokens
 from agent_swarm_worker.providers.pi import native
@@ -39,7 +40,7 @@ from agent_swarm_worker.providers.pi.tools.base import ToolOutcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from agent_swarm_worker.contract import SteerMode
+    from agent_swarm_worker.contract import PermissionGate, SteerMode
     from agent_swarm_worker.providers.kit.conversation import SteeringQueue
     from agent_swarm_worker.providers.pi.history import History
     from agent_swarm_worker.providers.pi.native import Record
@@ -65,6 +66,7 @@ class Agent:
     """By name."""
     steering: SteeringQueue
     emit: Callable[[Record], None]
+    permissions: PermissionGate | None = None
     _steps: int = 0
     _counted: tuple[int, int] = (0, 0)
     """The model's own count of the conversation's tokens, and how many messages it covers."""
@@ -188,7 +190,9 @@ class Agent:
 
     async def _run_call(self, call: ToolCallPart) -> ToolReturnPart:
         self.emit(native.tool_start(call.tool_call_id))
-        outcome = await self._outcome(call.tool_name, call.args_as_dict())
+        outcome = await self._permitted(call) or await self._outcome(
+            call.tool_name, call.args_as_dict()
+        )
         self.emit(native.tool_end(call.tool_call_id, outcome.text, is_error=outcome.is_error))
         return ToolReturnPart(
             tool_name=call.tool_name,
@@ -196,6 +200,16 @@ class Agent:
             tool_call_id=call.tool_call_id,
             outcome="failed" if outcome.is_error else "success",
         )
+
+    async def _permitted(self, call: ToolCallPart) -> ToolOutcome | None:
+        """Return the outcome of a call that is denied; ``None`` if it may run."""
+        if self.permissions is None:
+            return None
+        request = PermissionRequest(
+            tool_name=call.tool_name, args=call.args_as_dict(), tool_call_id=call.tool_call_id
+        )
+        verdict = await self.permissions.decide(request)
+        return None if verdict.is_allowed else ToolOutcome(f"Denied: {verdict.reason}", True)
 
     async def _outcome(self, name: str, args: dict[str, Any]) -> ToolOutcome:
         tool = self.tools.get(name)

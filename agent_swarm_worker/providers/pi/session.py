@@ -166,6 +166,7 @@ class PiSession(BaseSession):
                 tools={tool.name: tool for tool in tools},
                 steering=self._steering,
                 emit=self._emit,
+                permissions=self.config.permissions,
             )
             try:
                 await runner.run(prompt)

@@ -162,7 +162,10 @@ SPEC = HarnessSpec(
     skills=Skills(folders=(".pi/agent/skills",), command_form="/skill:{name}"),
     prompt=Prompt(delivery="in-process", system_delivery="in-process", reads_repository_notes=True),
     capabilities=Capabilities(
-        steer_modes=("steer", "queue"), can_resume=True, cost_source="price-table"
+        steer_modes=("steer", "queue"),
+        can_resume=True,
+        permissions="every",
+        cost_source="price-table",
     ),
     tools={
         "read": "read",

@@ -25,6 +25,18 @@ _DEFAULTS = {
     "ui": {"enableFollowupSuggestions": False},
 }
 """Of what nobody reads here; the user's own settings go before it."""
+OVERRIDES = "QWEN_CODE_SYSTEM_SETTINGS_PATH"
+_TOOLS = (
+    *("run_shell_command", "read_file", "edit", "write_file", "notebook_edit", "glob"),
+    *("grep_search", "list_directory", "web_fetch", "agent", "skill"),
+)
+_GUARDED = {
+    "disableAllHooks": True,
+    "permissions": {"ask": list(_TOOLS)},
+    "tools": {"approvalMode": "default"},
+}
+"""Goes before the settings of the user and of a repository, whose hooks, rules and tool servers
+would otherwise run what nobody is asked about (measured with 0.24.4)."""
 DISCOVERY_MS = 60_000
 
 
@@ -56,19 +68,21 @@ class QwenAdapter(AcpAdapter):
         plan = self.plan_of(config, self.target)
         # In a folder of its own: the program writes the file anew, for everybody to read.
         path = config.private_dir / "qwen" / "defaults.json"
-        servers = {server.name: _entry(server) for server in plan.mcp_servers}
+        is_trusted = config.permissions is None
+        servers = {server.name: _entry(server, is_trusted) for server in plan.mcp_servers}
         content = orjson.dumps({**_DEFAULTS, "mcpServers": servers})
-        return replace(
-            plan,
-            env={**plan.env, DEFAULTS: str(path)},
-            files=(PrivateFile(path=path, content=content),),
-            mcp_servers=(),
-        )
+        env, files = {DEFAULTS: str(path)}, [PrivateFile(path=path, content=content)]
+        if config.permissions is not None:
+            path = config.private_dir / "qwen" / "settings.json"
+            env[OVERRIDES] = str(path)
+            guarded = orjson.dumps({**_GUARDED, "mcp": {"allowed": list(servers)}})
+            files.append(PrivateFile(path=path, content=guarded))
+        return replace(plan, env={**plan.env, **env}, files=tuple(files), mcp_servers=())
 
 
-def _entry(server: McpServer) -> dict[str, Any]:
+def _entry(server: McpServer, is_trusted: bool) -> dict[str, Any]:
     """Return a tool server in the program's own form."""
-    limits = {"discoveryTimeoutMs": DISCOVERY_MS, "trust": True}
+    limits = {"discoveryTimeoutMs": DISCOVERY_MS, "trust": is_trusted}
     if server.transport == "stdio":
         return {**mcp_entry(server), **limits}
     address = "httpUrl" if server.transport == "http" else "url"

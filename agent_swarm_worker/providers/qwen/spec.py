@@ -56,6 +56,7 @@ SPEC = HarnessSpec(
         steer_modes=("steer", "queue"),
         can_resume=True,
         cost_source="price-table",
+        permissions="asked",
         keeps_stdin_open=True,
     ),
     tools={

@@ -12,6 +12,7 @@ from session_config import session_config
 
 from agent_swarm_worker.clock import SystemClock
 from agent_swarm_worker.contract import PermissionDecided, PermissionRequest, ToolEnd, Verdict
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.providers.kit.permissions import ReportedGate
 from agent_swarm_worker.providers.kit.session import BaseSession
 
@@ -24,7 +25,7 @@ def call(number: int = 1, **args: Any) -> PermissionRequest:
 
 async def test_a_verdict_is_passed_on_and_reported_once():
     events: list[Any] = []
-    gate = ReportedGate(ScriptedGate("rm"), events.append)
+    gate = ReportedGate(ScriptedGate("rm"), events.append, Scrubber())
     assert gate.mode == "rules"
     assert await gate.decide(call(1, command="ls")) == Verdict(True, "rule 1")
     assert await gate.decide(call(2, command="rm x")) == Verdict(False, DENIAL)
@@ -40,7 +41,7 @@ async def test_an_answer_that_is_no_verdict_denies(answer: Any):
         return answer
 
     events: list[Any] = []
-    verdict = await ReportedGate(GateOf(answers), events.append).decide(call())
+    verdict = await ReportedGate(GateOf(answers), events.append, Scrubber()).decide(call())
     assert not verdict.is_allowed
     assert [event.is_allowed for event in events] == [False]
     assert verdict.reason
@@ -48,7 +49,7 @@ async def test_an_answer_that_is_no_verdict_denies(answer: Any):
 
 async def test_a_gate_that_fails_denies_with_its_error():
     events: list[Any] = []
-    verdict = await ReportedGate(GateOf(broken), events.append).decide(call())
+    verdict = await ReportedGate(GateOf(broken), events.append, Scrubber()).decide(call())
     assert not verdict.is_allowed
     assert "the policy has a bug" in verdict.reason
     assert [event.reason for event in events] == [verdict.reason]
@@ -57,7 +58,7 @@ async def test_a_gate_that_fails_denies_with_its_error():
 async def test_a_question_that_is_cancelled_is_reported_as_denied():
     events: list[Any] = []
     asked = GateOf(never)
-    gate = ReportedGate(asked, events.append)
+    gate = ReportedGate(asked, events.append, Scrubber())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(gate.decide, call(1))
         tasks.start_soon(gate.decide, call(2))
@@ -98,3 +99,14 @@ async def test_the_end_of_a_denied_call_says_why(tmp_path: Path):
 def test_without_a_gate_there_is_none(tmp_path: Path):
     session = BaseSession(session_config(tmp_path), clock=SystemClock())
     assert session.config.permissions is None
+
+
+async def test_no_secret_is_asked_about(tmp_path: Path):
+    asked = ScriptedGate()
+    config = session_config(tmp_path, permissions=asked)
+    config.redactor.add("TOKEN", "heron-secret-0123456789")
+    session = BaseSession(config, clock=SystemClock())
+    gate = session.config.permissions
+    assert gate is not None
+    await gate.decide(call(1, command="curl -H heron-secret-0123456789"))
+    assert "heron-secret" not in str(asked.requests)

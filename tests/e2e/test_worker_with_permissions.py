@@ -1,0 +1,163 @@
+"""A worker under each permission policy, with real harnesses and people who answer over the API."""
+
+from __future__ import annotations
+
+import json
+import signal
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from real_acp import AGENTS
+from real_claude import hermetic_env
+from real_codex import codex_env
+from rig import Rig, swarm_rig
+from scripted_model import ScriptedModel
+from worker_process import worker_process
+from worker_rig import WorkerRig, worker_rig
+
+pytestmark = [pytest.mark.slow, pytest.mark.anyio]
+
+MANY_SECONDS = 90
+OPENCODE = AGENTS["opencode"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    name: str
+    env: Any
+    model: Any
+    write: str
+    """The tag with which the model writes the file PATH."""
+
+
+PATCH = json.dumps({"patch": "*** Begin Patch\n*** Add File: PATH\n+heron\n*** End Patch\n"})
+KINDS = [
+    Kind(
+        "claude",
+        partial(hermetic_env, HARNESS_PROVIDER="claude"),
+        ScriptedModel,
+        '[[tool:Write {"file_path": "PATH", "content": "heron"}]]',
+    ),
+    Kind(
+        "codex",
+        partial(codex_env, HARNESS_PROVIDER="codex"),
+        ScriptedModel,
+        f"[[tool:apply_patch {PATCH}]]",
+    ),
+    Kind(
+        "opencode",
+        OPENCODE.env,
+        OPENCODE.model,
+        '[[tool:write {"filePath": "PATH", "content": "heron"}]]',
+    ),
+]
+of_each = pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
+
+
+def under(
+    tmp_path: Path, kind: Kind, policy: str, **more: str
+) -> AbstractAsyncContextManager[WorkerRig]:
+    env = partial(kind.env, SWARM_PERMISSIONS=policy, **more)
+    return worker_rig(tmp_path, env, kind.model)
+
+
+async def question(rig: Rig) -> dict[str, Any]:
+    async def look() -> Any:
+        rows = (await rig.get("/api/approval-requests", status="pending"))["approvalRequests"]
+        return (rows[0],) if rows else None
+
+    return dict((await rig.until(look, within_s=MANY_SECONDS))[0])
+
+
+async def answer(rig: Rig, asked: dict[str, Any], *, yes: bool) -> None:
+    (one,) = asked["questions"]
+    body = {"responses": {one["id"]: {"approved": yes}}, "respondedBy": "Ada"}
+    await rig.post(f"/api/approval-requests/{asked['id']}/respond", body)
+
+
+def heard(on: WorkerRig) -> str:
+    return json.dumps([request.heard for request in on.model.requests])
+
+
+@of_each
+async def test_read_only_denies_what_writes_and_tells_the_agent(tmp_path: Path, kind: Kind):
+    async with under(tmp_path, kind, "read-only") as on:
+        on.within_s = MANY_SECONDS
+        await on.run("Look. [[bash:cat /etc/hostname]] [[bash:touch made]]")
+        assert not (on.work / "made").exists()
+        assert "touch made" in heard(on)
+        assert "denied" in heard(on)
+
+
+@of_each
+async def test_rules_keep_the_agent_in_its_directory(tmp_path: Path, kind: Kind):
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rules]]\neffect = "allow"\nactions = ["edit", "write"]\n')
+    inside, outside = tmp_path / "work/in.txt", tmp_path / "out.txt"
+    writes = [kind.write.replace("PATH", str(path)) for path in (inside, outside)]
+    async with under(tmp_path, kind, "rules", SWARM_PERMISSION_RULES=str(rules)) as on:
+        on.within_s = MANY_SECONDS
+        await on.run(f"Write. {' '.join(writes)}")
+        assert inside.exists()
+        assert not outside.exists()
+
+
+@of_each
+async def test_a_person_is_asked_and_allows(tmp_path: Path, kind: Kind):
+    async with under(tmp_path, kind, "ask") as on:
+        task_id = await on.rig.submit("Go. [[bash:touch made]] [[say:Made]]", dir=str(on.work))
+        asked = await question(on.rig)
+        assert "touch made" in json.dumps(asked)
+        assert not (on.work / "made").exists()
+        await answer(on.rig, asked, yes=True)
+        task = await on.rig.until_ended(task_id, within_s=MANY_SECONDS)
+        assert (task["status"], task["output"]) == ("completed", "Made")
+        assert (on.work / "made").exists()
+        await on.rig.settled(task_id)
+
+
+@of_each
+async def test_nobody_answers(tmp_path: Path, kind: Kind):
+    async with under(tmp_path, kind, "ask", SWARM_APPROVAL_TIMEOUT_S="2") as on:
+        on.within_s = MANY_SECONDS
+        await on.run("Go. [[bash:touch made]]")
+        assert not (on.work / "made").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS[:2], ids=["claude", "codex"])
+async def test_the_worker_is_killed_while_a_question_is_open(tmp_path: Path, kind: Kind):
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    async with kind.model() as model, swarm_rig(tmp_path) as rig:
+        env = rig.env | kind.env(home, model.url, SWARM_PERMISSIONS="ask")
+        async with worker_process(tmp_path, env) as worker:
+            await rig.submit("Go. [[bash:touch made]] [[say:Made]]", dir=str(work))
+            first = await question(rig)
+            worker.signal(signal.SIGKILL)
+            await worker.exit_code()
+        await anyio.sleep(2)  # the harness could go on by itself
+        assert not (work / "made").exists()
+        async with worker_process(tmp_path, env):
+
+            async def asked_again() -> Any:
+                rows = await rig.get("/api/approval-requests", status="pending")
+                found = [one for one in rows["approvalRequests"] if one["id"] != first["id"]]
+                return found or None
+
+            (second,) = list(await rig.until(asked_again, within_s=MANY_SECONDS))
+            assert not (work / "made").exists()
+            await answer(rig, second, yes=True)
+
+            async def completed() -> Any:
+                rows = (await rig.get("/api/tasks", fields="full"))["tasks"]
+                return next((one for one in rows if one["status"] == "completed"), None)
+
+            child = await rig.until(completed, within_s=MANY_SECONDS)
+            assert (await rig.task(child["id"]))["output"] == "Made"
+        assert (work / "made").exists()
