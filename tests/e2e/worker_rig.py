@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rig import Rig, running_worker, swarm_rig
+from rig import Rig, swarm_rig
 from scripted_model import ScriptedModel
+from worker_process import WorkerProcess, worker_process
 
-MANY_SECONDS = 40
+MANY_SECONDS = 120
+"""Some take many seconds to start, and ask again for a minute after an error."""
 
 
 @dataclass
@@ -22,14 +24,25 @@ class WorkerRig:
     model: ScriptedModel
     work: Path
     home: Path
+    worker: WorkerProcess
     within_s: float = MANY_SECONDS
     """How long a task may take."""
+    own_files: frozenset[Path] = frozenset()
+    """What was in the home before the worker started."""
 
     async def run(self, text: str, **more: Any) -> dict[str, Any]:
         task_id = await self.rig.submit(text, dir=str(self.work), **more)
         task = await self.rig.until_ended(task_id, within_s=self.within_s)
         await self.rig.settled(task_id)
         return dict(task)
+
+    def forget(self, session: str) -> None:
+        """Delete what the agent wrote into its home, but for downloads and the worker's notes."""
+        for path in sorted(self.home.rglob("*"), reverse=True):
+            is_kept = {".npm", ".cache", ".factory", "swarm-worker"} & set(path.parts)
+            if path.is_dir() or path in self.own_files or (is_kept and session not in path.name):
+                continue
+            path.unlink()
 
     def prompts(self) -> list[str]:
         return [request.prompt for request in self.model.requests]
@@ -45,9 +58,8 @@ async def worker_rig(
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
     work.mkdir()
-    async with (
-        make_model() as model,
-        swarm_rig(tmp_path) as rig,
-        running_worker(rig, env_of(home, model.url)),
-    ):
-        yield WorkerRig(rig, model, work, home)
+    async with make_model() as model, swarm_rig(tmp_path) as rig:
+        env = {**rig.env, **env_of(home, model.url)}
+        own_files = frozenset(home.rglob("*"))
+        async with worker_process(tmp_path, env) as worker:
+            yield WorkerRig(rig, model, work, home, worker, own_files=own_files)

@@ -1,0 +1,88 @@
+"""What is tried with every harness behind a worker, and what a harness is for that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from real_claude import MORE
+from scripted_model import ScriptedModel
+from worker_rig import WorkerRig, worker_rig
+
+SCENARIOS: Mapping[str, str] = MappingProxyType(
+    {
+        "answer": "answer",
+        "tool": "tool",
+        "mcp": "swarm's tools",
+        "401": "401",
+        "429": "429",
+        "500": "500",
+        "refused": "refused",
+        "cut": "cut stream",
+        "cancel": "cancel",
+        "resume": "resume",
+        "lost": "unknown id",
+        "long": "1 MiB",
+        "dash": "`-…`",
+        "slash": "`/…`",
+        "crash": "crash",
+        "replay": "replay",
+    }
+)
+"""What is tried with every harness: a name, and the head of its column."""
+MORE_SCENARIOS = frozenset({"500", "refused", "cut", "crash", "replay"})
+"""Those of `make e2e-all` only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cli:
+    """One command line, and what its model has to call its tools."""
+
+    name: str
+    """As in ``HARNESS_PROVIDER``; ``acp-NAME`` is a row of its targets."""
+    env: Callable[..., dict[str, str]]
+    """From an empty home directory and the model's address to the worker's settings."""
+    program: Path | None = None
+    shell: str = "Bash"
+    shell_arguments: Mapping[str, Any] = field(default_factory=dict)
+    call: str = "[[tool:mcp__agent-swarm__NAME ARGS]]"
+    """The tags for a call to a tool of the swarm."""
+    is_pinned: bool = False
+    """`make e2e` drives it, too."""
+    is_variant: bool = False
+    """It has no row of its own in the table of results."""
+    cannot: Mapping[str, str] = field(default_factory=dict)
+    """Scenarios that fail with it, and why; each run sees that they still do."""
+    has_no: Mapping[str, str] = field(default_factory=dict)
+    """Scenarios that have no meaning with it, and why; they are not run."""
+
+    def model(self) -> ScriptedModel:
+        return ScriptedModel(self.shell, dict(self.shell_arguments))
+
+    def swarm_tool(self, tool: str, **arguments: str) -> str:
+        """Return the tags with which the model calls a tool of the swarm."""
+        return self.call.replace("NAME", tool).replace("ARGS", json.dumps(arguments))
+
+    def worker(self, folder: Path, model_url: str = "") -> AbstractAsyncContextManager[WorkerRig]:
+        """Start a worker; `model_url` replaces the address of the scripted model."""
+
+        def env(home: Path, url: str) -> dict[str, str]:
+            return {**self.env(home, model_url or url), **PATIENCE}
+
+        return worker_rig(folder, env, self.model)
+
+    def missing(self) -> str:
+        """Return why its program is not here; empty if it is."""
+        if self.program is None or self.program.exists():
+            return ""
+        reason = MORE / "missing" / self.name.removeprefix("acp-")
+        return reason.read_text().strip() if reason.exists() else "it is not installed"
+
+
+PATIENCE = {"ACP_SILENCE_TIMEOUT_SECONDS": "25", "CODEX_NETWORK_TIMEOUT_SECONDS": "25"}
+"""Some ask a model that fails for minutes, and say nothing meanwhile."""
