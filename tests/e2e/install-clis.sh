@@ -36,10 +36,16 @@ native_program() {
     stop "$package has no program for this machine"
 }
 
+# script NAME PROGRAM [ARGUMENT]: what is there may be a link, which must not be written through.
+script() {
+    rm -f "$place/bin/$1"
+    printf '#!/bin/sh\nexec "%s" %s"$@"\n' "$2" "${3:+\"$3\" }" >"$place/bin/$1"
+    chmod +x "$place/bin/$1"
+}
+
 # Other programs are scripts, for a newer Node.js than many machines have.
 node_program() {
-    printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$node" "$packages/$2" >"$place/bin/$1"
-    chmod +x "$place/bin/$1"
+    script "$1" "$node" "$packages/$2"
 }
 
 # Installs the packages that $from pins into $place.
@@ -122,8 +128,8 @@ python_program() {
         if [ -z "$python" ]; then
             echo "it needs Python $2, which is not here" >"$place/missing/$1"
         elif ! { "$python" -m venv "$place/$1" && "$place/$1/bin/python" -m pip install -qq \
-            --disable-pip-version-check --require-hashes -r "$from/$1.txt"; } >"$place/pip.log" 2>&1; then
-            echo "pip: $(tail -n 1 "$place/pip.log")" >"$place/missing/$1"
+            --disable-pip-version-check --no-deps --require-hashes -r "$from/$1.txt"; } >"$place/pip.log" 2>&1; then
+            echo "pip cannot install it; $place/pip.log says why" >"$place/missing/$1"
         else
             cp "$from/$1.txt" "$place/$1/installed.txt"
         fi
@@ -131,8 +137,7 @@ python_program() {
     if [ -e "$place/missing/$1" ]; then
         echo "install-clis.sh: $1 is left out: $(cat "$place/missing/$1")" >&2
     else
-        printf '#!/bin/sh\nexec "%s" "$@"\n' "$place/$1/bin/${4:-$3}" >"$place/bin/$3"
-        chmod +x "$place/bin/$3"
+        script "$3" "$place/$1/bin/${4:-$3}"
         echo "$3 $place/bin/$3"
     fi
 }

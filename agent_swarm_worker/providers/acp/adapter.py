@@ -245,7 +245,9 @@ class GenericAdapter(AcpAdapter):
         """Return the agent's plan, with the operator's command, options and variables."""
         options, agent = AcpOptions.load(config.env), self._agent(config.env)
         plan = await agent.plan(config)
-        keys = {*plan.target.env_keys, *options.target_env_keys, *agent.variables()}
+        target = plan.target
+        keys = {*target.env_keys, *options.target_env_keys, *agent.variables()}
+        keys.add(target.model_variable)
         given = config.env.items()
         env = {name: value for name, value in given if _is_passed(name, keys)}
         env |= dict(plan.env.items() - given)  # what the plan sets itself

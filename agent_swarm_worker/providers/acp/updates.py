@@ -111,6 +111,9 @@ class Updates:
         if helper is None:
             self._state.add_request(mapping(update.get("_meta")).get("usage"))
         if not piece:
+            # With figures beside it, it is the end of a request to the model.
+            if update.get("_meta"):
+                yield from self._flush(helper)
             return
         if kind == "answer" and any(notice.search(piece) for notice in self._notices):
             self._state.turn.last_notice = piece.strip()
@@ -193,6 +196,14 @@ class Updates:
             yield from self._flush(helper)
         for call in tuple(self._calls.values()):
             yield from self._end(call)
+
+    def greeting(self) -> list[ProviderEvent]:
+        """Pass on what was said before the first prompt, which is no part of an answer."""
+        events: list[ProviderEvent] = []
+        stream = self._streams.pop("", _Stream())
+        if said := self._state.config.redactor.text("".join(stream.pieces)).strip():
+            events.append(Progress(said))
+        return events
 
     def drop(self) -> None:
         """Forget what was not passed on: it is the replay of an earlier session."""

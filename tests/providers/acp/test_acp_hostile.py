@@ -341,6 +341,24 @@ async def test_a_notice_is_no_part_of_the_answer(tmp_path: Path):
     assert [event.message for event in ran.of(Progress)] == [RETRYING]
 
 
+async def test_what_is_said_before_the_prompt_is_no_part_of_the_answer(tmp_path: Path):
+    offers = {"modes": {"currentModeId": "ask", "availableModes": [{"id": "ask"}, {"id": "yolo"}]}}
+    script = {"before": {"session/set_mode": [["say", "agent v1.6.0"]]}, "offers": offers}
+    ran = await run(tmp_path, {**script, "prompt": [["say", "Done."]]})
+    assert (ran.result.is_error, ran.result.output) == (False, "Done.")
+    assert [event.message for event in ran.of(Progress)] == ["agent v1.6.0"]
+
+
+async def test_figures_without_text_end_a_message(tmp_path: Path):
+    """An agent may tell of a call in the middle of the text before it, and never of its end."""
+    call = {"sessionUpdate": "tool_call", "toolCallId": "c", "title": "bash", "status": "pending"}
+    figures = {"sessionUpdate": "agent_message_chunk", "_meta": {"tokens": 7}}
+    figures["content"] = {"type": "text", "text": ""}
+    steps = [["say", "Wo"], ["update", call], ["say", "rking."], ["update", figures]]
+    ran = await run(tmp_path, {"prompt": [*steps, ["say", "Done "], ["say", "looking"]]})
+    assert (ran.result.is_error, ran.result.output) == (False, "Done looking")
+
+
 # --- time
 async def test_silence_ends_a_turn_and_is_called_a_network_failure(tmp_path: Path):
     env = {"ACP_SILENCE_TIMEOUT_SECONDS": "0.5"}
