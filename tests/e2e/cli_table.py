@@ -30,12 +30,14 @@ PINNED = (
     Cli(
         name="claude",
         env=partial(hermetic_env, HARNESS_PROVIDER="claude", CLAUDE_CODE_MAX_RETRIES="0"),
+        quick=("500",),
     ),
     *(
         Cli(
             name=name,
             env=partial(codex_env, HARNESS_PROVIDER="codex", CODEX_TRANSPORT=transport),
             is_variant=name != "codex",
+            quick=("500",),
             cannot={"long": _CODEX_LIMIT},
         )
         for name, transport in zip(("codex", "codex-exec"), TRANSPORTS, strict=True)

@@ -1,4 +1,4 @@
-"""What is tried with every harness behind a worker, and what a harness is for that."""
+"""What a harness is for the scenarios: how it is started, and what it calls things."""
 
 from __future__ import annotations
 
@@ -7,36 +7,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from real_claude import MORE
 from scripted_model import ScriptedModel
 from worker_rig import WorkerRig, worker_rig
-
-SCENARIOS: Mapping[str, str] = MappingProxyType(
-    {
-        "answer": "answer",
-        "tool": "tool",
-        "mcp": "swarm's tools",
-        "401": "401",
-        "429": "429",
-        "500": "500",
-        "refused": "refused",
-        "cut": "cut stream",
-        "cancel": "cancel",
-        "resume": "resume",
-        "lost": "unknown id",
-        "long": "1 MiB",
-        "dash": "`-…`",
-        "slash": "`/…`",
-        "crash": "crash",
-        "replay": "replay",
-    }
-)
-"""What is tried with every harness: a name, and the head of its column."""
-MORE_SCENARIOS = frozenset({"500", "refused", "cut", "crash", "replay"})
-"""Those of `make e2e-all` only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +29,8 @@ class Cli:
     """The tags for a call to a tool of the swarm."""
     is_pinned: bool = False
     """`make e2e` drives it, too."""
+    quick: tuple[str, ...] = ()
+    """Scenarios of `make e2e-all` that it ends soon, so that `make e2e` has them, too."""
     is_variant: bool = False
     """It has no row of its own in the table of results."""
     cannot: Mapping[str, str] = field(default_factory=dict)

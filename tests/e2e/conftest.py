@@ -17,13 +17,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cli" not in metafunc.fixturenames:
         return
     from cli_table import CLIS
-    from clis import MORE_SCENARIOS
+    from scenarios import MORE_SCENARIOS
 
     (marker,) = metafunc.definition.iter_markers("scenario")
     scenario, cases = marker.args[0], []
     for cli in CLIS.values():
         marks = []
-        if scenario in MORE_SCENARIOS or not cli.is_pinned:
+        if scenario in MORE_SCENARIOS.difference(cli.quick) or not cli.is_pinned:
             marks.append(pytest.mark.more)
         if why := cli.cannot.get(scenario):
             marks.append(pytest.mark.xfail(reason=why))

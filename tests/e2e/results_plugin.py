@@ -1,0 +1,86 @@
+"""Collect the results of the scenarios in a file: the plugin of `make e2e-all`.
+
+``SWARM_E2E_RESULTS`` names it. What an earlier run has put there stays where this one has nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scenarios import SCENARIOS, STATES
+
+RESULTS = Path(os.environ["SWARM_E2E_RESULTS"])
+CHECKS = {
+    "a-long-prompt-arrives-whole": "long",
+    "an-abort-ends-it-and-all-it-started": "cancel",
+    "no-made-up-session-can-be-resumed": "lost",
+}
+"""Checks of the contract that are a scenario, for harnesses that are tested with nothing else."""
+
+
+def cells_of(item: pytest.Item) -> Iterator[tuple[str, str]]:
+    """Yield the harness and the scenarios that a test is about."""
+    params = (getattr(item, "callspec", None) and item.callspec.params) or {}
+    if cli := params.get("cli"):
+        if cli.is_variant:
+            return
+        row = cli.name
+    else:
+        row = item.path.parent.name
+    for marker in item.iter_markers("scenario"):
+        for scenario in marker.args:
+            assert scenario in SCENARIOS, f"{item.nodeid}: {scenario}"
+            yield row, scenario
+    if scenario := CHECKS.get(str(params.get("check"))):
+        yield row, scenario
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        item.user_properties.append(("cells", list(cells_of(item))))
+
+
+def state_of(report: pytest.TestReport) -> tuple[str, str] | None:
+    """Return a state and its reason; ``None`` for a phase that tells nothing."""
+    if report.failed:
+        return "failed", ""
+    if report.skipped:
+        if why := getattr(report, "wasxfail", ""):
+            return "cannot", why.removeprefix("reason: ")
+        why = str(report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr)
+        why = why.removeprefix("Skipped: ")
+        if why.startswith("cannot: "):
+            return "cannot", why.removeprefix("cannot: ")
+        return "missing", why
+    return ("passed", "") if report.when == "call" else None
+
+
+class Collector:
+    def __init__(self) -> None:
+        self.cells: dict[str, dict[str, Any]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        found = state_of(report)
+        if found is None:
+            return
+        for row, scenario in dict(report.user_properties).get("cells", ()):
+            before = self.cells.setdefault(row, {}).get(scenario)
+            if before is None or STATES.index(found[0]) > STATES.index(before["state"]):
+                self.cells[row][scenario] = {"state": found[0], "why": found[1]}
+
+    def pytest_sessionfinish(self) -> None:
+        earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        for row, cells in self.cells.items():
+            earlier[row] = {**earlier.get(row, {}), **cells}
+        RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        RESULTS.write_text(json.dumps(earlier, indent=1, sort_keys=True))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # the process that hears of all tests
+        config.pluginmanager.register(Collector())
