@@ -17,6 +17,7 @@ from real_codex import TRANSPORTS, codex_env
 
 _CODEX_LIMIT = "the CLI's own limit is 1,048,576 characters with the worker's; 300,000 arrive"
 _WRAPPED = '{"name": "mcp__agent-swarm__NAME", "arguments": ARGS}'
+_CALL = "return await tools.mcp_agent_swarm.SNAKE(QUOTED)"
 _NO_PROCESS = "it runs inside the worker: its crash is that of the worker"
 _ANY_PROGRAM = "the program is the operator's: it asks a model, and continues a session, or not"
 
@@ -124,7 +125,7 @@ TARGETS = (
         env=real_targets.vibe_env,
         program=MORE / "bin/vibe-acp",
         shell="bash",
-        call="[[tool:agent-swarm_NAME ARGS]]",
+        call=f'[[tool:run_typescript {{"code": "async function main() {{ {_CALL} }}"}}]]',
     ),
     Cli(
         name="acp-fast-agent",
@@ -138,6 +139,7 @@ TARGETS = (
         env=real_targets.deepagents_env,
         program=MORE / "bin/deepagents",
         shell="execute",
+        cannot={"mcp": "a library: only the script on it can give the tools to its graph"},
     ),
     Cli(
         name="acp-pi-acp",

@@ -43,13 +43,17 @@ class Cli:
 
     def swarm_tool(self, tool: str, **arguments: str) -> str:
         """Return the tags with which the model calls a tool of the swarm."""
-        return self.call.replace("NAME", tool).replace("ARGS", json.dumps(arguments))
+        given = json.dumps(arguments)
+        call = self.call.replace("SNAKE", tool.replace("-", "_")).replace("NAME", tool)
+        return call.replace("QUOTED", json.dumps(given)[1:-1]).replace("ARGS", given)
 
-    def worker(self, folder: Path, model_url: str = "") -> AbstractAsyncContextManager[WorkerRig]:
+    def worker(
+        self, folder: Path, model_url: str = "", **more: str
+    ) -> AbstractAsyncContextManager[WorkerRig]:
         """Start a worker; `model_url` replaces the address of the scripted model."""
 
         def env(home: Path, url: str) -> dict[str, str]:
-            return {**self.env(home, model_url or url), **PATIENCE}
+            return {**self.env(home, model_url or url), **more}
 
         return worker_rig(folder, env, self.model)
 
@@ -59,7 +63,3 @@ class Cli:
             return ""
         reason = MORE / "missing" / self.name.removeprefix("acp-")
         return reason.read_text().strip() if reason.exists() else "it is not installed"
-
-
-PATIENCE = {"ACP_SILENCE_TIMEOUT_SECONDS": "25", "CODEX_NETWORK_TIMEOUT_SECONDS": "25"}
-"""Some ask a model that fails for minutes, and say nothing meanwhile."""

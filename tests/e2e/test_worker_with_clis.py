@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clis import PATIENCE, Cli
+from clis import Cli
 from rig import NOWHERE, Rig, swarm_rig
 from worker_process import worker_process
 from worker_rig import WorkerRig
@@ -22,8 +22,9 @@ from agent_swarm_worker.processes import procfs
 pytestmark = [pytest.mark.slow, pytest.mark.anyio, pytest.mark.timeout(600)]
 
 scenario = pytest.mark.scenario
-SILENT = "said nothing for 25 s"
-"""Some ask again for longer than anybody waits, and say nothing meanwhile."""
+SHORT = {"ACP_SILENCE_TIMEOUT_SECONDS": "15", "CODEX_NETWORK_TIMEOUT_SECONDS": "15"}
+SILENT = "said nothing for 15 s"
+"""Some ask a model that fails again for longer than anybody waits, and say nothing meanwhile."""
 
 
 @scenario("answer")
@@ -86,7 +87,7 @@ async def test_a_stream_that_breaks_off(tmp_path: Path, cli: Cli):
 
 
 async def fails(tmp_path: Path, cli: Cli, tags: str, words: str, model_url: str = "") -> None:
-    async with cli.worker(tmp_path, model_url=model_url) as on:
+    async with cli.worker(tmp_path, model_url, **SHORT) as on:
         task = await on.run(f"Fail. {tags}")
         assert task["status"] == "failed", task["output"]
         reason = task["failureReason"].lower()
@@ -121,7 +122,7 @@ async def test_a_killed_worker_loses_nothing(tmp_path: Path, cli: Cli):
     (work := tmp_path / "work").mkdir()
     later = {"SWARM_LOG_FLUSH_INTERVAL_S": "600", "SWARM_EVENTS_FLUSH_INTERVAL_S": "600"}
     async with cli.model() as model, swarm_rig(tmp_path) as rig:
-        env = {**rig.env, **cli.env(home, model.url), **PATIENCE}
+        env = {**rig.env, **cli.env(home, model.url)}
         async with worker_process(tmp_path, {**env, **later}) as worker:
             on = WorkerRig(rig, model, work, home, worker)
             task_id = await sleeping(on, once=True)
@@ -175,22 +176,23 @@ async def test_a_prompt_of_a_mebibyte(tmp_path: Path, cli: Cli):
 
 
 @scenario("dash")
-@pytest.mark.parametrize("text", ["--help me", "-x"])
-async def test_a_prompt_that_begins_like_an_option(tmp_path: Path, cli: Cli, text: str):
-    await is_taken_literally(tmp_path, cli, text)
+async def test_a_prompt_that_begins_like_an_option(tmp_path: Path, cli: Cli):
+    await are_taken_literally(tmp_path, cli, "--help me", "-x")
 
 
 @scenario("slash")
-@pytest.mark.parametrize("text", ["/help", "/compact this", "@nosuchfile"])
-async def test_a_prompt_that_begins_like_a_command(tmp_path: Path, cli: Cli, text: str):
-    await is_taken_literally(tmp_path, cli, text)
+async def test_a_prompt_that_begins_like_a_command(tmp_path: Path, cli: Cli):
+    await are_taken_literally(tmp_path, cli, "/help", "/compact this", "@nosuchfile")
 
 
-async def is_taken_literally(tmp_path: Path, cli: Cli, text: str) -> None:
+async def are_taken_literally(tmp_path: Path, cli: Cli, *texts: str) -> None:
     async with cli.worker(tmp_path) as on:
-        task = await on.run(f"{text} [[say:Understood]]")
-        assert (task["status"], task["output"]) == ("completed", "Understood")
-        assert not on.model.requests or any(text in prompt for prompt in on.prompts())
+        for text in texts:
+            before = len(on.model.requests)
+            task = await on.run(f"{text} [[say:Understood]]")
+            assert (task["status"], task["output"]) == ("completed", "Understood"), text
+            asked = on.prompts()[before:]
+            assert not on.model.requests or any(text in prompt for prompt in asked), text
 
 
 async def sleeping(on: WorkerRig, *, once: bool = False) -> str:

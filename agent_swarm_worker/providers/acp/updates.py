@@ -71,6 +71,9 @@ class Updates:
         match update.get("sessionUpdate"):
             case "agent_message_chunk":
                 yield from self._text("answer", update, helper)
+                if params.get("_meta") and not _piece(update):
+                    # Figures without text: the end of a request to the model.
+                    yield from self._flush(helper)
             case "agent_thought_chunk":
                 yield from self._text("thought", update, helper)
             case "user_message_chunk":
@@ -107,13 +110,10 @@ class Updates:
     def _text(
         self, kind: Kind, update: dict[str, Any], helper: Helper | None
     ) -> Iterator[ProviderEvent]:
-        piece = text(mapping(update.get("content")).get("text"))
+        piece = _piece(update)
         if helper is None:
             self._state.add_request(mapping(update.get("_meta")).get("usage"))
         if not piece:
-            # With figures beside it, it is the end of a request to the model.
-            if update.get("_meta"):
-                yield from self._flush(helper)
             return
         if kind == "answer" and any(notice.search(piece) for notice in self._notices):
             self._state.turn.last_notice = piece.strip()
@@ -214,6 +214,10 @@ class Updates:
         status = mapping(native.get("threadStatus")).get("type")
         if status is not None:
             self._state.turn.has_system_error = status == "systemError"
+
+
+def _piece(update: dict[str, Any]) -> str:
+    return text(mapping(update.get("content")).get("text"))
 
 
 def _steps(update: dict[str, Any]) -> Iterator[PlanStep]:

@@ -352,9 +352,10 @@ async def test_what_is_said_before_the_prompt_is_no_part_of_the_answer(tmp_path:
 async def test_figures_without_text_end_a_message(tmp_path: Path):
     """An agent may tell of a call in the middle of the text before it, and never of its end."""
     call = {"sessionUpdate": "tool_call", "toolCallId": "c", "title": "bash", "status": "pending"}
-    figures = {"sessionUpdate": "agent_message_chunk", "_meta": {"tokens": 7}}
-    figures["content"] = {"type": "text", "text": ""}
-    steps = [["say", "Wo"], ["update", call], ["say", "rking."], ["update", figures]]
+    empty = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": ""}}
+    figures = {"sessionId": "s-1", "update": empty, "_meta": {"tokens": 7}}
+    told = {"method": "session/update", "params": figures}
+    steps = [["say", "Wo"], ["update", call], ["say", "rking."], ["send", told]]
     ran = await run(tmp_path, {"prompt": [*steps, ["say", "Done "], ["say", "looking"]]})
     assert (ran.result.is_error, ran.result.output) == (False, "Done looking")
 
