@@ -246,7 +246,7 @@ class GenericAdapter(AcpAdapter):
         options, agent = AcpOptions.load(config.env), self._agent(config.env)
         plan = await agent.plan(config)
         target = plan.target
-        keys = {*target.env_keys, *options.target_env_keys, *agent.variables()}
+        keys = {*target.env, *target.env_keys, *options.target_env_keys, *agent.variables()}
         keys.add(target.model_variable)
         given = config.env.items()
         env = {name: value for name, value in given if _is_passed(name, keys)}

@@ -202,7 +202,7 @@ class Updates:
         events: list[ProviderEvent] = []
         stream = self._streams.pop("", _Stream())
         if said := self._state.config.redactor.text("".join(stream.pieces)).strip():
-            events.append(Progress(said))
+            events.append(Custom("acp.greeting", {"text": said}))
         return events
 
     def drop(self) -> None:

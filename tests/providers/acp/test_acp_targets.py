@@ -78,6 +78,12 @@ async def test_the_operators_model_reaches_an_agent_with_few_variables(tmp_path:
     assert plan.env["KIMI_MODEL_NAME"] == "kimi-k3"
 
 
+async def test_a_variable_of_the_row_stays_where_the_worker_has_the_same(tmp_path: Path):
+    env = {"ACP_TARGET": "claude-agent-acp", "HOME": str(tmp_path), "IS_SANDBOX": "1"}
+    plan = await GenericAdapter().plan(session_config(tmp_path, env=env))
+    assert plan.env["IS_SANDBOX"] == "1", "without it root gets no full-auto mode"
+
+
 async def test_tool_servers_go_into_the_file_of_an_agent_that_drops_them(tmp_path: Path):
     env = {"ACP_TARGET": "cline", "HOME": str(tmp_path), "PATH": "/bin"}
     plan = await GenericAdapter().plan(session_config(tmp_path, env=env))
