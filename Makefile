@@ -39,10 +39,10 @@ e2e: $(DEV)/.ready ## The real command lines against a scripted model on loopbac
 	@tests/e2e/install-clis.sh "$(TOOLS)"
 	@SWARM_E2E_TOOLS="$(TOOLS)" $(DEV)/bin/python -m pytest -n 3 --dist worksteal -q -m "slow and not more"
 
-# ONLY: an expression of pytest's -k; the other results of the last run stay.
-e2e-all: $(DEV)/.ready ## Every scenario with every command line; renews the table of the results (ONLY=)
+# ONLY: an expression of pytest's -k. REST=1: what failed or was not run. Other results stay.
+e2e-all: $(DEV)/.ready ## Every scenario with every command line; renews the table of the results (ONLY=, REST=)
 	@tests/e2e/install-clis.sh "$(TOOLS)" more
-	@$(if $(ONLY),,rm -f "$(RESULTS)";) PYTHONPATH=tests/e2e SWARM_E2E_TOOLS="$(TOOLS)" SWARM_E2E_RESULTS="$(RESULTS)" \
+	@$(if $(ONLY)$(REST),,rm -f "$(RESULTS)";) PYTHONPATH=tests/e2e SWARM_E2E_TOOLS="$(TOOLS)" SWARM_E2E_RESULTS="$(RESULTS)" SWARM_E2E_REST=$(REST) \
 	  $(DEV)/bin/python -m pytest -p results_plugin -n 2 --dist worksteal -q -m scenario $(if $(ONLY),-k "$(ONLY)") \
 	  tests/e2e/test_worker_with_clis.py tests/providers; code=$$?; \
 	  if [ -e "$(RESULTS)" ]; then $(DEV)/bin/python docs/generate_results.py "$(RESULTS)"; fi; exit $$code

@@ -146,6 +146,7 @@ TARGETS = (
         env=real_targets.pi_acp_env,
         program=MORE / "bin/pi-acp",
         shell="bash",
+        call="[[tool:mcp__agent_swarm__SNAKE ARGS]]",
     ),
     Cli(
         name="acp-gemini",

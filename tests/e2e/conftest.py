@@ -32,4 +32,4 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         elif why := cli.missing():
             marks.append(pytest.mark.skip(reason=why))
         cases.append(pytest.param(cli, id=cli.name, marks=marks))
-    metafunc.parametrize("cli", cases)
+    metafunc.parametrize("cli", cases, scope="module")

@@ -1,6 +1,7 @@
 """Collect the results of the scenarios in a file: the plugin of `make e2e-all`.
 
-``SWARM_E2E_RESULTS`` names it. What an earlier run has put there stays where this one has nothing.
+``SWARM_E2E_RESULTS`` names it. What an earlier run has put there stays where this one has nothing;
+with ``SWARM_E2E_REST`` only that is run which has no result yet, or failed.
 """
 
 from __future__ import annotations
@@ -41,8 +42,13 @@ def cells_of(item: pytest.Item) -> Iterator[tuple[str, str]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.user_properties.append(("cells", list(cells_of(item))))
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for item in tuple(items):
+        cells = list(cells_of(item))
+        item.user_properties.append(("cells", cells))
+        states = [known.get(row, {}).get(scenario, {}).get("state") for row, scenario in cells]
+        if os.environ.get("SWARM_E2E_REST") and cells and set(states) <= {"passed", "cannot"}:
+            items.remove(item)
 
 
 def state_of(report: pytest.TestReport) -> tuple[str, str] | None:
