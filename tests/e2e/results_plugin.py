@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from scenarios import SCENARIOS, STATES
@@ -67,24 +66,25 @@ def state_of(report: pytest.TestReport) -> tuple[str, str] | None:
 
 
 class Collector:
+    """Writes each result at once: a run of an hour may be interrupted."""
+
     def __init__(self) -> None:
-        self.cells: dict[str, dict[str, Any]] = {}
+        self._run: dict[tuple[str, str], str] = {}
+        """The states of this run; of several tests in one cell the worst counts."""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         found = state_of(report)
-        if found is None:
+        cells = dict(report.user_properties).get("cells", ())
+        if found is None or not cells:
             return
-        for row, scenario in dict(report.user_properties).get("cells", ()):
-            before = self.cells.setdefault(row, {}).get(scenario)
-            if before is None or STATES.index(found[0]) > STATES.index(before["state"]):
-                self.cells[row][scenario] = {"state": found[0], "why": found[1]}
-
-    def pytest_sessionfinish(self) -> None:
-        earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        for row, cells in self.cells.items():
-            earlier[row] = {**earlier.get(row, {}), **cells}
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        for row, scenario in cells:
+            before = self._run.get((row, scenario), STATES[0])
+            if STATES.index(found[0]) >= STATES.index(before):
+                self._run[row, scenario] = found[0]
+                results.setdefault(row, {})[scenario] = {"state": found[0], "why": found[1]}
         RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(json.dumps(earlier, indent=1, sort_keys=True))
+        RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True))
 
 
 def pytest_configure(config: pytest.Config) -> None:
