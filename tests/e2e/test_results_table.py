@@ -100,14 +100,24 @@ def test_a_run_makes_the_cells(tmp_path: Path, results: Any):
     file.write_text(json.dumps({"claude": {"429": {"state": "passed", "why": ""}}}))
     env = {"PATH": os.environ["PATH"], "SWARM_E2E_RESULTS": str(file)}
     env["PYTHONPATH"] = str(Path(__file__).parent)
-    words = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "results_plugin", str(folder)]
-    subprocess.run(words, env=env, cwd=tmp_path, check=False, capture_output=True, timeout=120)
+    words = [sys.executable, "-m", "pytest", "-v", "-n", "2", "-p", "results_plugin", str(folder)]
+
+    def ran(**more: str) -> bytes:
+        given = {**env, **more}
+        done = subprocess.run(words, env=given, cwd=tmp_path, check=False, capture_output=True)
+        return done.stdout
+
+    assert b"test_passes" in ran()
     told = json.loads(file.read_text())
     assert {name: tuple(cell.values()) for name, cell in told.pop("claude").items()} == {
         **CELLS,
         "429": ("passed", ""),
     }
     assert told == {}
+    again = ran(SWARM_E2E_REST="1")
+    assert [
+        name for name in (b"test_passes", b"test_cannot", b"test_fails_once") if name in again
+    ] == [b"test_fails_once"]
 
 
 def test_the_page_says_what_the_results_say(results: Any):
