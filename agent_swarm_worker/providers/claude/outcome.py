@@ -150,9 +150,6 @@ def _category(state: ClaudeState, result: dict[str, Any], message: str) -> str:
 
 def _class_of(message: str, error: Error | None = None, status: int | None = None) -> str:
     category = error.category if error else None
-    if not status and category == ErrorClass.SERVER_ERROR:
-        # The CLI calls a connection that failed one, too.
-        category = None if classify_error(message) == ErrorClass.NETWORK else category
     return classify_error(message, category=category, status=status, also=SPEC.error_texts).value
 
 
