@@ -109,7 +109,12 @@ TARGETS = (
         env=real_targets.claude_env,
         program=MORE / "bin/claude-agent-acp",
     ),
-    Cli(name="acp-codex-acp", env=real_targets.codex_env, program=MORE / "bin/codex-acp"),
+    Cli(
+        name="acp-codex-acp",
+        env=real_targets.codex_env,
+        program=MORE / "bin/codex-acp",
+        cannot={"long": _CODEX_LIMIT},
+    ),
     Cli(
         name="acp-cline",
         env=real_targets.cline_env,
@@ -139,7 +144,10 @@ TARGETS = (
         env=real_targets.deepagents_env,
         program=MORE / "bin/deepagents",
         shell="execute",
-        cannot={"mcp": "a library: only the script on it can give the tools to its graph"},
+        cannot={
+            "mcp": "a library: only the script on it can give the tools to its graph",
+            "resume": "it keeps its sessions in memory only",
+        },
     ),
     Cli(
         name="acp-pi-acp",
@@ -153,6 +161,7 @@ TARGETS = (
         env=real_targets.gemini_env,
         shell=real_gemini.SHELL,
         call="[[tool:mcp_agent-swarm_NAME ARGS]]",
+        cannot={"resume": "loading a session damages its record, so the worker never does"},
     ),
 )
 """The rows of ``ACP_TARGET``."""
