@@ -60,6 +60,7 @@ PINNED = (
         env=real_acp.qwen_env,
         shell="run_shell_command",
         call=f'[[tool:tool_search {{"query": "NAME"}}]] [[tool:tool_call {_WRAPPED}]]',
+        cannot={"long": "the CLI refuses what it takes for more than 177,000 tokens"},
     ),
     Cli(
         name="grok",

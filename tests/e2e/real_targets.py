@@ -63,7 +63,7 @@ def kimi_env(home: Path, model_url: str) -> dict[str, str]:
         KIMI_CODE_HOME=str(home / ".kimi-code"),
         KIMI_MODEL_API_KEY="sk-scripted",
         KIMI_MODEL_BASE_URL=f"{model_url}/v1",
-        KIMI_MODEL_MAX_CONTEXT_SIZE="128000",
+        KIMI_MODEL_MAX_CONTEXT_SIZE="1000000",
         KIMI_MODEL_NAME="model",
         KIMI_MODEL_PROVIDER_TYPE="openai",
     )
