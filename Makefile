@@ -8,12 +8,13 @@ DEMO   := $(CACHE)/demo-$(KEY)
 DEV    := $(CACHE)/dev-$(KEY)
 TOOLS  := $(CACHE)/tools
 SCANNER := $(CACHE)/scanner
+RESULTS := $(CACHE)/e2e-results.json
 export PYTHONPYCACHEPREFIX := $(CACHE)/pycache
 # Whoever forbids bytecode has each of hundreds of child processes compile everything again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check e2e image image-test chaos outage soak bench docs lock format clean
+.PHONY: help demo test test-long check e2e e2e-all image image-test chaos outage soak bench docs lock format clean
 
 help: ## This list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
@@ -36,7 +37,15 @@ check: $(DEV)/.ready ## Format, lint, types, import floors, shell scripts
 
 e2e: $(DEV)/.ready ## The real command lines against a scripted model on loopback
 	@tests/e2e/install-clis.sh "$(TOOLS)"
-	@SWARM_E2E_TOOLS="$(TOOLS)" $(DEV)/bin/python -m pytest -n 3 --dist worksteal -q -m slow
+	@SWARM_E2E_TOOLS="$(TOOLS)" $(DEV)/bin/python -m pytest -n 3 --dist worksteal -q -m "slow and not more"
+
+# ONLY: an expression of pytest's -k. REST=1: what failed or was not run. Other results stay.
+e2e-all: $(DEV)/.ready ## Every scenario with every command line; renews the table of the results (ONLY=, REST=)
+	@tests/e2e/install-clis.sh "$(TOOLS)" more
+	@$(if $(ONLY)$(REST),,rm -f "$(RESULTS)";) PYTHONPATH=tests/e2e SWARM_E2E_TOOLS="$(TOOLS)" SWARM_E2E_RESULTS="$(RESULTS)" SWARM_E2E_REST=$(REST) \
+	  $(DEV)/bin/python -m pytest -p results_plugin -n 2 --dist worksteal -q -m scenario $(if $(ONLY),-k "$(ONLY)") \
+	  tests/e2e/test_worker_with_clis.py tests/providers; code=$$?; \
+	  if [ -e "$(RESULTS)" ]; then $(DEV)/bin/python docs/generate_results.py "$(RESULTS)"; fi; exit $$code
 
 image: ## Build the container image swarm-worker (HARNESSES="claude codex" by default)
 	@DOCKER_BUILDKIT=1 docker build -f Dockerfile.worker -t swarm-worker $(if $(BASE),--build-arg BASE=$(BASE)) $(if $(filter undefined,$(origin HARNESSES)),,--build-arg HARNESSES="$(HARNESSES)") .

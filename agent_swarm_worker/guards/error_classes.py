@@ -64,7 +64,9 @@ def classify_error(
     given = _by_category(category) or _by_status(status)
     shown = plain(text[:MAX_CLASSIFIED_CHARS]).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     by_text = (_by_patterns(shown, also) if also else None) or _by_text(shown)
-    if given is None:
+    # Without a status there was no answer; some harnesses call that a failure of the server.
+    had_no_answer = given is ErrorClass.SERVER_ERROR and not status
+    if given is None or (had_no_answer and by_text is ErrorClass.NETWORK):
         return by_text
     return by_text if by_text in _REFINEMENTS.get(given, ()) else given
 

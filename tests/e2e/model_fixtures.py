@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import real_gemini
 import real_pi_cli
+from cli_table import CLIS
 from pi_env import SHELL, pi_env
-from real_acp import AGENTS
 from real_claude import hermetic_env
 from real_codex import codex_env
 from real_gemini import gemini_env
@@ -35,7 +35,7 @@ class ModelFixture:
         self,
         env_of: Callable[[Path, str], dict[str, str]],
         shell: str = "Bash",
-        shell_arguments: dict[str, str] | None = None,
+        shell_arguments: dict[str, Any] | None = None,
     ) -> None:
         self._env_of = env_of
         self._model = ScriptedModel(shell, shell_arguments)
@@ -87,9 +87,9 @@ def codex_fixture(transport: str) -> ModelFixture:
 
 
 def acp_fixture(name: str) -> ModelFixture:
-    """One of `real_acp.AGENTS`."""
-    agent = AGENTS[name]
-    return ModelFixture(agent.env, agent.shell, agent.shell_arguments)
+    """One of `cli_table.CLIS`."""
+    cli = CLIS[name]
+    return ModelFixture(cli.env, cli.shell, dict(cli.shell_arguments))
 
 
 def pi_fixture(api: str) -> ModelFixture:

@@ -1,36 +1,12 @@
-"""The real agents of `install-clis.sh` that speak ACP, each isolated with the scripted model."""
+"""The real CLIs of `install-clis.sh` that speak ACP, each isolated with the scripted model."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from real_claude import TOOLS
-from scripted_model import ScriptedModel
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcpAgent:
-    """One agent, and what its model has to call its tools."""
-
-    name: str
-    env: Callable[..., dict[str, str]]
-    """From an empty home directory and the model's address to the worker's settings."""
-    shell: str
-    shell_arguments: dict[str, str] = field(default_factory=dict)
-    swarm_tools: str
-    """The tag for a call to a tool of the swarm, with ``NAME`` and ``ARGS``."""
-
-    def model(self) -> ScriptedModel:
-        return ScriptedModel(self.shell, self.shell_arguments)
-
-    def call(self, tool: str, **arguments: str) -> str:
-        """Return the tags with which the model calls a tool of the swarm."""
-        return self.swarm_tools.replace("NAME", tool).replace("ARGS", json.dumps(arguments))
-
+from real_claude import MORE, TOOLS
 
 CONFIG = {
     "model": "scripted/model",
@@ -106,52 +82,16 @@ def droid_env(home: Path, model_url: str, **more: str) -> dict[str, str]:
     return _env(home, "droid", **own, **more)
 
 
+def bare_env(home: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(home)}
+
+
 def _env(home: Path, name: str, **more: str) -> dict[str, str]:
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        f"{name.upper()}_BINARY": str(TOOLS / "bin" / name),
-        "HARNESS_PROVIDER": name,
-        **more,
-    }
-    return {name: value for name, value in env.items() if value}
+    own = {f"{name.upper()}_BINARY": str(_program(name)), "HARNESS_PROVIDER": name}
+    env = {**bare_env(home), **own, **more}
+    return {key: value for key, value in env.items() if value}
 
 
-_WRAPPED = '{"name": "mcp__agent-swarm__NAME", "arguments": ARGS}'
-AGENTS = {
-    agent.name: agent
-    for agent in (
-        AcpAgent(
-            name="opencode",
-            env=opencode_env,
-            shell="bash",
-            swarm_tools="[[tool:agent-swarm_NAME ARGS]]",
-        ),
-        AcpAgent(
-            name="qwen",
-            env=qwen_env,
-            shell="run_shell_command",
-            swarm_tools=f'[[tool:tool_search {{"query": "NAME"}}]] [[tool:tool_call {_WRAPPED}]]',
-        ),
-        AcpAgent(
-            name="grok",
-            env=grok_env,
-            shell="run_terminal_command",
-            shell_arguments={"description": "scripted"},
-            swarm_tools='[[tool:use_tool {"tool_name": "agent-swarm__NAME", "tool_input": ARGS}]]',
-        ),
-        AcpAgent(
-            name="copilot",
-            env=copilot_env,
-            shell="bash",
-            swarm_tools="[[tool:agent-swarm-NAME ARGS]]",
-        ),
-        AcpAgent(
-            name="droid",
-            env=droid_env,
-            shell="Execute",
-            shell_arguments={"riskLevelReason": "scripted", "riskLevel": "low", "summary": "x"},
-            swarm_tools="[[tool:agent-swarm___NAME ARGS]]",
-        ),
-    )
-}
+def _program(name: str) -> Path:
+    pinned = TOOLS / "bin" / name
+    return pinned if pinned.exists() else MORE / "bin" / name

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 TOOLS = Path(os.environ.get("SWARM_E2E_TOOLS") or Path.home() / ".cache/swarm-worker/tools")
+MORE = TOOLS / "more"
+"""What only `make e2e-all` drives."""
 PROGRAM = TOOLS / "bin/claude"
 
 

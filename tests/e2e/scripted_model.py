@@ -55,10 +55,11 @@ class ScriptedModel:
 
     Args:
         shell: what the harness calls its shell tool.
-        shell_arguments: further arguments that its shell tool needs.
+        shell_arguments: further arguments that its shell tool needs, or all of them, with
+            ``COMMAND`` in the place of the command.
     """
 
-    def __init__(self, shell: str = SHELL, shell_arguments: dict[str, str] | None = None) -> None:
+    def __init__(self, shell: str = SHELL, shell_arguments: dict[str, Any] | None = None) -> None:
         self._shell = shell
         self._shell_arguments = shell_arguments or {}
         self.requests: list[Recorded] = []
@@ -147,8 +148,11 @@ class ScriptedModel:
         if step.tool is None or step.tool.name != SHELL or self._shell == SHELL:
             return step
         # Not every shell tool takes a description.
-        command = {"command": step.tool.arguments["command"]}
-        call = ToolCall(self._shell, {**command, **self._shell_arguments})
+        template = json.dumps(self._shell_arguments)
+        if "COMMAND" not in template:
+            template = json.dumps({"command": "COMMAND", **self._shell_arguments})
+        said = json.dumps(step.tool.arguments["command"])
+        call = ToolCall(self._shell, json.loads(template.replace('"COMMAND"', said)))
         return replace(step, tool=call)
 
     async def _count_tokens(self, request: Request) -> Response:

@@ -17,8 +17,6 @@ from scripted_model import ScriptedModel
 from worker_process import worker_process
 from worker_rig import MANY_SECONDS, WorkerRig, worker_rig
 
-from agent_swarm_worker.processes import procfs
-
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 
 STORE = "mcp__agent-swarm__store-progress"
@@ -48,62 +46,10 @@ async def test_plain_answer(on: WorkerRig, tmp_path: Path):
     assert "swarm" in on.model.requests[0].system, "the system prompt has arrived"
 
 
-async def test_tool_turn_is_shown_as_it_happens(on: WorkerRig):
-    task = await on.run("Look. [[bash:echo seen > seen.txt]][[say:Done looking]]")
-    assert task["output"] == "Done looking"
-    assert (on.work / "seen.txt").read_text() == "seen\n"
-    assert task["progress"].startswith("⚡")
-    events = [event["event"] for event in await on.rig.events(task["id"])]
-    assert events.count("tool.start") == events.count("tool.end") == 1
-
-
-async def test_the_agent_reaches_the_swarm_as_itself_and_for_its_task(on: WorkerRig):
-    said = json.dumps({"progress": "half way there"})
-    task = await on.run(f"Report. [[tool:{STORE} {said}]][[say:Reported]]")
-    # Without the three headers the call would be refused, or land on no task.
-    assert "half way there" in [entry.get("newValue") for entry in task["logs"]]
-    assert task["status"] == "completed"
-
-
 async def test_the_agent_ends_its_task_through_the_swarm(on: WorkerRig):
     said = json.dumps({"status": "completed", "output": "stored by the agent"})
     task = await on.run(f"Report. [[tool:{STORE} {said}]][[say:Something else]]")
     assert (task["status"], task["output"]) == ("completed", "stored by the agent")
-
-
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [(401, "authentication"), (429, "rate limit"), (500, "model api")],
-)
-async def test_api_errors_fail_the_task_with_their_class(on: WorkerRig, status: int, words: str):
-    task = await on.run(f"Fail. [[fail:{status}]]")
-    assert task["status"] == "failed"
-    assert words in task["failureReason"].lower()
-
-
-async def test_cancel_in_the_middle_of_a_tool_leaves_no_process(on: WorkerRig):
-    command = "setsid sleep 5432 & sleep 5432; echo never"
-    task_id = await on.rig.submit(f"Wait. [[bash:{command}]]", dir=str(on.work))
-
-    async def sleepers() -> list[int]:
-        return [p.pid for p in procfs.snapshot().values() if "sleep 5432" in command_of(p.pid)]
-
-    await on.rig.until(sleepers, within_s=MANY_SECONDS)
-    await on.rig.post(f"/api/tasks/{task_id}/cancel")
-
-    async def gone() -> bool:
-        return not await sleepers()
-
-    await on.rig.until(gone, within_s=14)
-    await on.rig.settled(task_id)
-    assert (await on.rig.task(task_id))["status"] == "cancelled"
-
-
-def command_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except OSError:
-        return ""
 
 
 async def test_a_follow_up_continues_the_session_and_is_not_billed_twice(on: WorkerRig):
@@ -159,17 +105,6 @@ def is_said(logs: Path, words: bytes) -> bool:
     return any(words in path.read_bytes() for path in logs.glob("**/*.jsonl"))
 
 
-async def test_without_a_record_the_preamble_tells_the_story(on: WorkerRig):
-    first = await on.run("Remember the word heron. [[say:I will]]")
-    session = first["claudeSessionId"]
-    (record,) = (on.home / ".codex/sessions").glob(f"*/*/*/*{session}.jsonl")
-    record.unlink()
-    second = await on.run("Which word? [[say:heron]]", parentTaskId=first["id"])
-    assert (second["status"], second["output"]) == ("completed", "heron")
-    assert second["claudeSessionId"] != session
-    assert "Remember the word heron" in on.prompts()[-1]
-
-
 async def test_a_damaged_record_starts_afresh_with_the_story(on: WorkerRig):
     first = await on.run("Remember the word heron. [[say:I will]]")
     session = first["claudeSessionId"]
@@ -188,13 +123,6 @@ async def test_a_long_prompt_and_one_that_is_too_long(on: WorkerRig):
     task = await on.run("x" * ((1 << 20) + 1))
     assert task["status"] == "failed"
     assert "too long" in task["failureReason"]
-
-
-@pytest.mark.parametrize("text", ["--help me", "-x", "/compact this", "@nosuchfile"])
-async def test_prompts_that_look_like_something_else(on: WorkerRig, text: str):
-    task = await on.run(f"{text} [[say:Understood]]")
-    assert (task["status"], task["output"]) == ("completed", "Understood")
-    assert text in on.prompts()[0]
 
 
 async def test_a_skill_takes_the_place_of_its_command(tmp_path: Path):

@@ -143,6 +143,8 @@ def test_words_that_are_no_errors(text: str) -> None:
         ("anything", None, 401, "authentication_failed"),
         ("anything", None, 429, "rate_limit"),
         ("anything", None, 529, "overloaded"),
+        ("Connection refused (ECONNREFUSED)", "server_error", None, "network"),
+        ("upstream: connection refused", "server_error", 502, "server_error"),
         ("anything", None, 503, "server_error"),
         ("anything", None, 418, "invalid_request"),
         ("prompt is too long", None, 400, "context_overflow"),

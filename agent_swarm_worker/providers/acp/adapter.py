@@ -266,7 +266,9 @@ class GenericAdapter(AcpAdapter):
         if options.target_args and not options.target_command:
             why = "ACP_TARGET_COMMAND, whose arguments these are, is not set"
             Log().warning(Event.CONFIG_IGNORED, key="ACP_TARGET_ARGS", why=why)
-        keys = {*plan.target.env_keys, *options.target_env_keys, *agent.variables()}
+        target = plan.target
+        keys = {*target.env, *target.env_keys, *options.target_env_keys, *agent.variables()}
+        keys.add(target.model_variable)
         given = config.env.items()
         env = {name: value for name, value in given if _is_passed(name, keys)}
         env |= dict(plan.env.items() - given)  # what the plan sets itself

@@ -350,6 +350,7 @@ class AcpClient(JsonRpcConversation):
             return
         waited_s = self._state.clock.monotonic() - self._waits_since_s
         if self._is_ready or self._plan.is_replay or waited_s >= READY_WAIT_S:
+            self._events += self._updates.greeting()
             self._prompt(self._setup.first_prompt())
 
     # --- turns

@@ -34,6 +34,7 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
             modes=("bypassPermissions",),
             model_variable="ANTHROPIC_MODEL",
             reports_usage=True,
+            notices=(r"^\s*\*\*Warning:\*\* We're changing auto mode ",),
             session_files=((".claude/projects", "*/{id}.jsonl"),),
         ),
         # 2.6.0: a failed request ends the turn with its text and without usage
@@ -125,6 +126,7 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
             modes=(),
             asking=None,
             mcp_file="pi",
+            notices=(r"^\s*(?:pi v[\d.]+\n---\s*$|## Context\n)",),
         ),
         # 0.61.0: loading a session fails, and damages its file; the harness gemini is better
         "gemini": Target(
@@ -136,6 +138,7 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
             model_option="--model",
             can_load=False,
             stays=True,
+            notices=(r"^\[MODE_UPDATE\] ",),
         ),
     }
 )

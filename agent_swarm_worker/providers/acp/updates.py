@@ -72,6 +72,9 @@ class Updates:
         match update.get("sessionUpdate"):
             case "agent_message_chunk":
                 yield from self._text("answer", update, helper)
+                if params.get("_meta") and not _shown(mapping(update.get("content"))):
+                    # Figures without text: the end of a request to the model.
+                    yield from self._flush(helper)
             case "agent_thought_chunk":
                 yield from self._text("thought", update, helper)
             case "user_message_chunk":
@@ -219,6 +222,14 @@ class Updates:
             yield from self._flush(helper)
         for call in tuple(self._calls.values()):
             yield from self._end(call)
+
+    def greeting(self) -> list[ProviderEvent]:
+        """Pass on what was said before the first prompt, which is no part of an answer."""
+        events: list[ProviderEvent] = []
+        stream = self._streams.pop("", _Stream())
+        if said := self._state.config.redactor.text("".join(stream.pieces)).strip():
+            events.append(Custom("acp.greeting", {"text": said}))
+        return events
 
     def drop(self) -> None:
         """Forget what was not passed on: it is the replay of an earlier session."""

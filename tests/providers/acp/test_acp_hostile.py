@@ -10,7 +10,7 @@ import anyio
 import pytest
 from acp_rig import make_session, noted, run
 
-from agent_swarm_worker.contract import Message, Progress, ToolEnd
+from agent_swarm_worker.contract import Custom, Message, Progress, ToolEnd
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.processes import procfs
 from agent_swarm_worker.providers.acp.client_tools import MAX_OUTPUT_BYTES, MIN_OUTPUT_BYTES
@@ -509,6 +509,25 @@ async def test_a_notice_is_no_part_of_the_answer(tmp_path: Path):
     )
     assert (ran.result.is_error, ran.result.output) == (False, "Done.")
     assert [event.message for event in ran.of(Progress)] == [RETRYING]
+
+
+async def test_what_is_said_before_the_prompt_is_no_part_of_the_answer(tmp_path: Path):
+    offers = {"modes": {"currentModeId": "ask", "availableModes": [{"id": "ask"}, {"id": "yolo"}]}}
+    script = {"before": {"session/set_mode": [["say", "agent v1.6.0"]]}, "offers": offers}
+    ran = await run(tmp_path, {**script, "prompt": [["say", "Done."]]})
+    assert (ran.result.is_error, ran.result.output) == (False, "Done.")
+    assert Custom("acp.greeting", {"text": "agent v1.6.0"}) in ran.events
+
+
+async def test_figures_without_text_end_a_message(tmp_path: Path):
+    """An agent may tell of a call in the middle of the text before it, and never of its end."""
+    call = {"sessionUpdate": "tool_call", "toolCallId": "c", "title": "bash", "status": "pending"}
+    empty = {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": ""}}
+    figures = {"sessionId": "s-1", "update": empty, "_meta": {"tokens": 7}}
+    told = {"method": "session/update", "params": figures}
+    steps = [["say", "Wo"], ["update", call], ["say", "rking."], ["send", told]]
+    ran = await run(tmp_path, {"prompt": [*steps, ["say", "Done "], ["say", "looking"]]})
+    assert (ran.result.is_error, ran.result.output) == (False, "Done looking")
 
 
 # --- time

@@ -57,6 +57,33 @@ async def test_a_harness_is_a_target_with_its_own_configuration(tmp_path: Path):
     assert plan.command == ("oc", "acp", "--verbose")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("claude-agent-acp", "**Warning:** We're changing auto mode to no longer charge"),
+        ("gemini", "[MODE_UPDATE] yolo"),
+        ("pi-acp", "pi v1.6.0\n---\n"),
+        ("pi-acp", "## Context\n- /work/AGENTS.md\n"),
+    ],
+)
+async def test_what_the_program_adds_to_an_answer(tmp_path: Path, name: str, said: str):
+    script = {"prompt": [["say", said], ["say", "Done."]], "result": {"usage": {"inputTokens": 3}}}
+    ran = await run(tmp_path, script, target=TARGETS[name])
+    assert (ran.result.is_error, ran.result.output) == (False, "Done.")
+
+
+async def test_the_operators_model_reaches_an_agent_with_few_variables(tmp_path: Path):
+    env = {"ACP_TARGET": "kimi", "HOME": str(tmp_path), "KIMI_MODEL_NAME": "kimi-k3"}
+    plan = await GenericAdapter().plan(session_config(tmp_path, env=env, model=""))
+    assert plan.env["KIMI_MODEL_NAME"] == "kimi-k3"
+
+
+async def test_a_variable_of_the_row_stays_where_the_worker_has_the_same(tmp_path: Path):
+    env = {"ACP_TARGET": "claude-agent-acp", "HOME": str(tmp_path), "IS_SANDBOX": "1"}
+    plan = await GenericAdapter().plan(session_config(tmp_path, env=env))
+    assert plan.env["IS_SANDBOX"] == "1", "without it root gets no full-auto mode"
+
+
 async def test_tool_servers_go_into_the_file_of_an_agent_that_drops_them(tmp_path: Path):
     env = {"ACP_TARGET": "cline", "HOME": str(tmp_path), "PATH": "/bin"}
     plan = await GenericAdapter().plan(session_config(tmp_path, env=env))

@@ -29,6 +29,7 @@ from agent_swarm_worker.providers.amp.adapter import AmpAdapter
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio
+SCENARIO = pytest.mark.scenario
 
 THREAD = "T-11111111-1111-4111-8111-111111111111"
 PLAYER = Player(
@@ -38,11 +39,13 @@ SETTINGS = "amp-config/amp/settings.json"
 PLUGIN = "amp-config/amp/plugins/agent-swarm.ts"
 
 
+@SCENARIO()
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 async def test_the_contract(check: Check):
     assert await is_kept(check, "amp", amp_fixture)
 
 
+@SCENARIO("answer", "dash")
 async def test_an_answer(tmp_path: Path):
     ran = await PLAYER.run(tmp_path, "synthetic_hello", prompt="--help me")
     assert not ran.result.is_error
@@ -68,6 +71,7 @@ async def test_tokens_are_known_and_the_price_is_not(tmp_path: Path):
     assert (usage.context_used_tokens, usage.context_total_tokens) == (4050, 168_000)
 
 
+@SCENARIO("tool")
 @pytest.mark.parametrize(
     ("name", "result", "is_error"),
     [("synthetic_bash", "hi\n", False), ("synthetic_bash_fails", "", True)],
@@ -98,10 +102,10 @@ async def test_a_server_that_failed_is_told(tmp_path: Path):
     ("name", "category"),
     [
         ("error_credit", "billing_error"),
-        ("error_429", "rate_limit"),
-        ("no_key", "authentication_failed"),
-        ("offline", "network"),
-        ("cut", "crashed"),
+        pytest.param("error_429", "rate_limit", marks=SCENARIO("429")),
+        pytest.param("no_key", "authentication_failed", marks=SCENARIO("401")),
+        pytest.param("offline", "network", marks=SCENARIO("refused")),
+        pytest.param("cut", "crashed", marks=SCENARIO("cut")),
     ],
 )
 async def test_errors_have_their_class(tmp_path: Path, name: str, category: str):
@@ -112,6 +116,7 @@ async def test_errors_have_their_class(tmp_path: Path, name: str, category: str)
     assert (ran.result.rate_limit_reset_at is not None) == (name == "error_429")
 
 
+@SCENARIO("resume", "lost")
 async def test_a_thread_is_continued_and_a_lost_one_begun_afresh(tmp_path: Path):
     ran = await PLAYER.run(
         tmp_path, "synthetic_hello", resumed="synthetic_resumed", resume_session_id=THREAD
@@ -165,6 +170,7 @@ async def test_a_system_prompt_a_model_and_an_effort_are_a_mode_of_a_plugin(tmp_
     }
 
 
+@SCENARIO("mcp")
 async def test_settings_of_a_session_are_its_own_and_the_users_stay(tmp_path: Path):
     folder = tmp_path / "home/.config/amp"
     (folder / "plugins").mkdir(parents=True)

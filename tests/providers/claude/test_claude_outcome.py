@@ -251,6 +251,16 @@ def test_reset_times_are_clamped_or_refused(resets_at: Any, expected: str | None
     assert result.rate_limit_reset_at == expected
 
 
+def test_a_refused_connection_is_no_failure_of_the_server() -> None:
+    """The CLI calls it one, without a status, as there was no answer."""
+    said = "API Error: Connection refused — a firewall or proxy may be blocking it (ECONNREFUSED)"
+    lines = natives("error_500")
+    lines[2]["message"]["content"] = [{"type": "text", "text": said}]
+    lines[3]["result"] = said
+    lines[3].pop("api_error_status")
+    assert translate(lines).conclude(exit_code=1).error_category == "network"
+
+
 def test_a_limit_that_others_pay_over_does_not_stop_a_run_that_worked() -> None:
     info = natives("subscription_limit")[1]
     result = translate([*natives("hello")[:2], info, natives("hello")[-1]]).conclude()

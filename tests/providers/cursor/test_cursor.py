@@ -29,6 +29,7 @@ from agent_swarm_worker.providers.cursor.translate import CursorTranslator
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio
+SCENARIO = pytest.mark.scenario
 
 CHAT = "11111111-1111-4111-8111-111111111111"
 PLAYER = Player(
@@ -40,11 +41,13 @@ PLAYER = Player(
 SERVERS = "cursor-home/.cursor/mcp.json"
 
 
+@SCENARIO()
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 async def test_the_contract(check: Check):
     assert await is_kept(check, "cursor", cursor_fixture)
 
 
+@SCENARIO("answer", "dash")
 async def test_an_answer_comes_in_pieces(tmp_path: Path):
     ran = await PLAYER.run(
         tmp_path, "synthetic_hello", prompt="--help me", system_prompt="Be kind."
@@ -85,9 +88,11 @@ async def test_tokens_are_known_and_the_price_is_not(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "tool", "result", "is_error"),
     [
-        ("shell", "shell", "hi\n", False),
+        pytest.param("shell", "shell", "hi\n", False, marks=SCENARIO("tool")),
         ("shell_fails", "shell", "no", True),
-        ("swarm_tool", "mcp__agent-swarm__store-progress", "stored", False),
+        pytest.param(
+            "swarm_tool", "mcp__agent-swarm__store-progress", "stored", False, marks=SCENARIO("mcp")
+        ),
         ("unknown_tool", "teleport", {"ok": True}, False),
     ],
 )
@@ -116,10 +121,10 @@ async def test_parallel_calls_are_matched_by_id(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "category"),
     [
-        ("error_limit", "usage_limit"),
-        ("no_key", "authentication_failed"),
+        pytest.param("error_limit", "usage_limit", marks=SCENARIO("429")),
+        pytest.param("no_key", "authentication_failed", marks=SCENARIO("401")),
         ("unknown_model", "model_not_found"),
-        ("cut", "crashed"),
+        pytest.param("cut", "crashed", marks=SCENARIO("cut")),
     ],
 )
 async def test_errors_have_their_class(tmp_path: Path, name: str, category: str):
@@ -130,6 +135,7 @@ async def test_errors_have_their_class(tmp_path: Path, name: str, category: str)
     assert (ran.result.rate_limit_reset_at is not None) == (name == "error_limit")
 
 
+@SCENARIO("resume", "lost")
 async def test_a_chat_is_resumed_and_a_lost_one_begun_afresh(tmp_path: Path):
     ran = await PLAYER.run(
         tmp_path,

@@ -17,6 +17,7 @@ from agent_swarm_worker.providers.dsh.translate import DshTranslator
 from agent_swarm_worker.sandboxes.local import LocalGuest
 
 pytestmark = pytest.mark.anyio
+SCENARIO = pytest.mark.scenario
 
 PROGRAM = """#!/bin/sh
 printf '%s\\n' "$@" > "$HOME/argv"
@@ -52,6 +53,7 @@ def program(tmp_path: Path, env: dict[str, str]) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "DSH_BINARY": str(path), **env}
 
 
+@SCENARIO("answer", "dash")
 async def test_a_session(tmp_path: Path):
     env = program(tmp_path, {"DEEPSEEK_API_KEY": "key-0001"})
     config = session_config(
@@ -80,9 +82,17 @@ async def test_a_session(tmp_path: Path):
 @pytest.mark.parametrize(
     ("lines", "category"),
     [
-        ([SESSION, ended("failed", "401 Unauthorized"), FINAL], "authentication_failed"),
+        pytest.param(
+            [SESSION, ended("failed", "401 Unauthorized"), FINAL],
+            "authentication_failed",
+            marks=SCENARIO("401"),
+        ),
         ([SESSION, ended("interrupted")], "turn_failed"),
-        ([SESSION, {"type": "error", "message": "429 Too Many Requests"}], "rate_limit"),
+        pytest.param(
+            [SESSION, {"type": "error", "message": "429 Too Many Requests"}],
+            "rate_limit",
+            marks=SCENARIO("429"),
+        ),
         ([SESSION, ended("completed")], "crashed"),
         ([SESSION, '{"type":"final","text":"hal'], "turn_failed"),
         ([], "crashed"),
