@@ -113,17 +113,7 @@ async def prepared(
             stack=stack,
         )
         config = await with_native_resume(worker, inputs.adapter, config, row, parent)
-        log = worker.log.bind(task=task.task_id)
-        notes: list[str] = []
-        if adapter_spec(inputs.adapter).capabilities.has_local_environment:
-            commands = commands_around(
-                config,
-                inputs.workspace.rules,
-                worker.shutdown,
-                log,
-                budget_s=worker.settings.drain_s,
-            )
-            notes = await stack.enter_async_context(commands)
+        notes = await _setup(worker, task, inputs, config, stack)
         compose = partial(
             compose_prompts,
             worker,
@@ -151,9 +141,29 @@ async def prepared(
                 worker.settings,
                 harness=inputs.adapter.name,
                 tags=row.tags if row else (),
-                log=log,
+                log=worker.log.bind(task=task.task_id),
             ),
         )
+
+
+async def _setup(
+    worker: RunParts,
+    task: RunningTask,
+    inputs: _SessionInputs,
+    config: ProviderSessionConfig,
+    stack: AsyncExitStack,
+) -> list[str]:
+    """Run the operator's setup command; return the reasons of failures, of the cleanup too."""
+    if not adapter_spec(inputs.adapter).capabilities.has_local_environment:
+        return []
+    commands = commands_around(
+        config,
+        inputs.workspace.rules,
+        worker.shutdown,
+        worker.log.bind(task=task.task_id),
+        budget_s=worker.settings.drain_s,
+    )
+    return await stack.enter_async_context(commands)
 
 
 def _named(config: ProviderSessionConfig, tools: SessionMcpServers) -> tuple[str, ...]:
