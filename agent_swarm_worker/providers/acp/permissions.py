@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from agent_swarm_worker.providers.acp.updates import Updates
     from agent_swarm_worker.providers.kit.jsonrpc import Handler
 
+MAX_TOLD = 50
+"""Messages with reasons in a session: an agent may repeat a denied call in each turn."""
 ASKED = "session/request_permission"
 CANCELLED = {"outcome": {"outcome": "cancelled"}}
 _CLIENT_CALLS = {
@@ -46,6 +48,7 @@ class Permissions:
         self._is_over = is_over
         self._tell = tell
         self._numbers = itertools.count(1)
+        self._tellings = itertools.count()
         self._allowed: dict[str, frozenset[str]] = {}
         """The texts in the arguments of each allowed call, by its id."""
         self._told: SteerRequest | None = None
@@ -109,8 +112,9 @@ class Permissions:
         if self._told is not None and self._told.is_waiting:
             self._told.text += f"\n{said}"
             return
-        self._told = SteerRequest("queue", said)
-        self._tell(self._told)
+        if next(self._tellings) < MAX_TOLD:
+            self._told = SteerRequest("queue", said)
+            self._tell(self._told)
 
 
 def _arguments(name: str, params: dict[str, Any]) -> dict[str, Any]:

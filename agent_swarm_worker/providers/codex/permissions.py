@@ -1,10 +1,10 @@
 """Answer codex's approval requests by the session's permission gate.
 
-With the approval policy ``untrusted`` the CLI asks about every command, change of a file and call of
-a tool server, those of subagents too; not about looking at a picture and its own bookkeeping. Its web
-search, which it does not ask about either, is switched off. It runs without its sandbox, in which
-what was allowed would fail now and then: the repeat outside is a matter of luck (measured with
-0.169.0).
+With the approval policy ``untrusted`` the CLI asks about every command, change of a file and call
+of a tool server, those of subagents too; not about looking at a picture and its own bookkeeping.
+Its web search, which it does not ask about either, is switched off. It runs without its sandbox, in
+which what was allowed would fail now and then: that it is repeated outside is a matter of luck
+(measured with 0.169.0).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ THREAD = {
 """Parameters of a thread that asks."""
 CONFIG = {
     "approval_policy": "on-request",  # in this place it does not take `untrusted`
-    "sandbox_mode": "danger-full-access",
+    "sandbox_mode": "read-only",
     "approvals_reviewer": "user",
     "web_search": "disabled",
 }

@@ -1,0 +1,181 @@
+"""An agent over ACP under a permission gate: what it asks, and what it asks its client to do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from acp_rig import make_session, noted, run
+from scripted_gate import DENIAL, GateOf, ScriptedGate, never
+
+from agent_swarm_worker.contract import (
+    PermissionDecided,
+    PermissionRequest,
+    ToolEnd,
+    ToolStart,
+    Verdict,
+)
+from agent_swarm_worker.errors import ProviderError
+from agent_swarm_worker.providers.acp import permissions
+from agent_swarm_worker.providers.acp.target import Asking, Target
+from agent_swarm_worker.providers.acp.targets import TARGETS
+
+pytestmark = pytest.mark.anyio
+
+ASKED = "session/request_permission"
+CALL = {"toolCallId": "c1", "title": "rm x", "kind": "execute", "rawInput": {"command": "rm x"}}
+FAILED = {"sessionUpdate": "tool_call_update", "toolCallId": "c1", "status": "failed"}
+CANCELLED = {"outcome": {"outcome": "cancelled"}}
+
+
+def chosen(option: str) -> dict[str, Any]:
+    return {"outcome": {"outcome": "selected", "optionId": option}}
+
+
+def modes(*names: str, current: str) -> dict[str, Any]:
+    return {"modes": {"currentModeId": current, "availableModes": [{"id": it} for it in names]}}
+
+
+def denying_once() -> Callable[[PermissionRequest], Awaitable[Verdict]]:
+    answers = iter([Verdict(False, DENIAL), Verdict(True)])
+
+    async def answer(_: PermissionRequest) -> Verdict:
+        return next(answers)
+
+    return answer
+
+
+async def test_an_allowed_call_is_allowed_once(tmp_path: Path):
+    gate = ScriptedGate()
+    steps = [["permission", CALL], ["say", "Done."]]
+    ran = await run(tmp_path, {"prompt": steps}, permissions=gate)
+    assert ran.answers(ASKED) == [chosen("once")]
+    (request,) = gate.requests
+    assert (request.tool_name, request.args) == ("bash", {"command": "rm x"})
+    kinds = (ToolStart, PermissionDecided)
+    seen = [event for event in ran.events if isinstance(event, kinds)]
+    assert [type(event) for event in seen] == [*kinds]
+    assert {event.tool_call_id for event in seen} == {"c1"}
+
+
+async def test_a_denied_call_is_refused_once_and_the_agent_is_told_why(tmp_path: Path):
+    steps = [["permission", CALL], ["update", FAILED], ["say", "Done."]]
+    ran = await run(tmp_path, {"prompt": steps}, permissions=GateOf(denying_once()))
+    assert ran.answers(ASKED) == [chosen("no"), chosen("once")]
+    (end, *_) = ran.of(ToolEnd)
+    assert end.is_error
+    first, second = ran.sent("session/prompt")
+    assert DENIAL not in str(first)
+    assert DENIAL in str(second)
+
+
+async def test_an_agent_that_repeats_a_denied_call_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(permissions, "MAX_TOLD", 2)
+    steps = [["permission", CALL], ["update", FAILED], ["say", "Done."]]
+    ran = await run(tmp_path, {"prompt": steps}, permissions=ScriptedGate("rm"))
+    assert len(ran.sent("session/prompt")) == 3
+    assert not ran.result.is_error
+
+
+@pytest.mark.parametrize(
+    ("options", "gate"),
+    [
+        ([{"optionId": "a", "kind": "allow_always"}], ScriptedGate()),
+        ([{"optionId": "p", "name": "Yes, proceed"}], ScriptedGate()),
+        ([{"optionId": "a", "kind": "allow_once"}], ScriptedGate("tool")),
+        (None, ScriptedGate()),
+    ],
+)
+async def test_without_an_option_for_this_call_only_it_is_refused(
+    tmp_path: Path, options: Any, gate: ScriptedGate
+):
+    params = {"sessionId": "s-1", "toolCall": {"toolCallId": "c"}, "options": options}
+    ran = await run(
+        tmp_path, {"prompt": [["ask", ASKED, params], ["say", "Done."]]}, permissions=gate
+    )
+    assert ran.answers(ASKED)[0] == CANCELLED
+
+
+async def test_an_abort_answers_the_open_question(tmp_path: Path):
+    gate = GateOf(never)
+    steps = [["permission", CALL], ["say", "Done."]]
+    session, events = await make_session(tmp_path, {"prompt": steps}, permissions=gate)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(session.wait_for_completion)
+        with anyio.fail_after(60):
+            while not gate.requests:
+                await anyio.sleep(0.02)
+        await session.abort()
+    decided = [event for event in events if isinstance(event, PermissionDecided)]
+    assert [event.is_allowed for event in decided] == [False]
+    assert len(gate.cancelled) == 1
+    answers = [entry["got"] for entry in noted(tmp_path) if entry.get("asked") == ASKED]
+    assert answers in ([CANCELLED], [])  # it may be gone before it notes the answer
+
+
+async def test_what_the_client_does_is_asked_about(tmp_path: Path):
+    steps = [
+        ["ask", "fs/write_text_file", {"path": str(tmp_path / "work/no"), "content": "x"}],
+        ["ask", "fs/write_text_file", {"path": str(tmp_path / "work/yes"), "content": "x"}],
+        ["ask", "fs/read_text_file", {"path": str(tmp_path / "work/no")}],
+        ["ask", "terminal/create", {"sessionId": "s-1", "command": "touch", "args": ["no"]}],
+        ["say", "Done."],
+    ]
+    gate = ScriptedGate("/no", "touch no")
+    env = {"ACP_CLIENT_TOOLS": "1"}
+    ran = await run(tmp_path, {"prompt": steps}, permissions=gate, env=env)
+    assert gate.asked == ["write", "write", "read", "bash"]
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["yes"]
+    for method in ("fs/read_text_file", "terminal/create"):
+        assert DENIAL in str(ran.answers(method)[0])
+
+
+async def test_what_carries_out_an_allowed_call_is_not_asked_about_again(tmp_path: Path):
+    path = str(tmp_path / "work/yes")
+    call = {"toolCallId": "c1", "title": "Write", "kind": "edit", "rawInput": {"path": path}}
+    done = {"sessionUpdate": "tool_call_update", "toolCallId": "c1", "status": "completed"}
+    write = ["ask", "fs/write_text_file", {"path": path, "content": "x"}]
+    steps = [["permission", call], write, ["update", done], write, ["say", "Done."]]
+    gate = ScriptedGate()
+    await run(tmp_path, {"prompt": steps}, permissions=gate, env={"ACP_CLIENT_TOOLS": "1"})
+    assert gate.asked == ["Write", "write"]
+
+
+async def test_the_mode_that_asks_is_set_and_options_that_end_it_are_not(tmp_path: Path):
+    option = {"id": "allow_all", "type": "select", "currentValue": "off"}
+    option["options"] = [{"value": "on"}, {"value": "off"}]
+    offers = {**modes("yolo", "default", current="yolo"), "configOptions": [option]}
+    target = Target(name="Scripted", options={"allow_all": "on"})
+    ran = await run(
+        tmp_path,
+        {"offers": offers, "prompt": [["say", "Done."]]},
+        target=target,
+        permissions=ScriptedGate(),
+        env={"ACP_CONFIG_OPTIONS": '{"allow_all": "on"}'},
+    )
+    assert ran.sent("session/set_mode") == [{"sessionId": "s-1", "modeId": "default"}]
+    assert ran.sent("session/set_config_option") == []
+    assert not ran.result.is_error
+
+
+async def test_an_agent_that_stays_in_a_mode_without_questions_gets_no_prompt(tmp_path: Path):
+    offers = modes("yolo", "turbo", current="yolo")
+    ran = await run(tmp_path, {"offers": offers}, permissions=ScriptedGate())
+    assert ran.result.is_error
+    assert "mode yolo" in str(ran.result.failure_reason)
+    assert ran.sent("session/prompt") == []
+
+
+async def test_agents_that_ask_nobody_and_repositories_with_code_are_refused(tmp_path: Path):
+    with pytest.raises(ProviderError, match="asks nobody"):
+        await run(tmp_path, target=TARGETS["pi-acp"], permissions=ScriptedGate())
+    (tmp_path / "work/.agent/plugins").mkdir(parents=True)
+    target = Target(name="Scripted", asking=Asking(code_folders=(".agent/plugins",)))
+    with pytest.raises(ProviderError, match=r"\.agent/plugins"):
+        await run(tmp_path, target=target, permissions=ScriptedGate())
+    assert not (await run(tmp_path, target=target)).result.is_error
