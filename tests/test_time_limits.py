@@ -56,6 +56,7 @@ BOUNDED_BY = {
     "providers/kit/cli_session.py: sandbox.start": "the watchdog",
     "providers/codex/launch.py: anyio.run_process": "move_on_after",
     "credentials/login.py: anyio.open_process": "move_on_after; a browser may stay",
+    "cli/tools.py: httpx2.AsyncClient": "the limit of each tool, in the server of this process",
     "conformance/of_adapter.py: anyio.run_process": "`within`, in the check that calls it",
     "container/scripts.py: subprocess.run": "by nothing: an operator's script may take its time",
 }

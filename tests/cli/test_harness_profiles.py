@@ -60,7 +60,7 @@ def test_the_list(file: Path, env: dict[str, str], capsys: Capture):
         "tools": ["deploy"],
         "files": [str(file), str(file.with_name("team.toml"))],
     }
-    assert {name for name in rows if name.startswith("claude")} == {
+    assert {name for name in rows if name.startswith("claude:")} == {
         *("claude:base", "claude:default", "claude:env", "claude:plan")
     }
     assert (rows["claude:base"]["used_by"], rows["pi:default"]["used_by"]) == ("tasks", "")
@@ -101,7 +101,7 @@ def test_no_secret_is_shown(file: Path, env: dict[str, str], capsys: Capture):
 
 
 def test_files_without_mistakes(file: Path, env: dict[str, str], capsys: Capture):
-    assert printed(capsys, "validate") == f"{file}: 19 harness profiles, no mistakes\n"
+    assert printed(capsys, "validate") == f"{file}: 21 harness profiles, no mistakes\n"
     assert json.loads(printed(capsys, "validate", "--json")) == {"file": str(file), "problems": []}
     del env["SWARM_HARNESS_PROFILES"]
     assert "is not set" in printed(capsys, "validate")

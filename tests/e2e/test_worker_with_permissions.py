@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
-from real_acp import AGENTS
+from cli_table import PINNED
 from real_claude import hermetic_env
 from real_codex import codex_env
 from rig import Rig, swarm_rig
@@ -23,7 +23,7 @@ from worker_rig import WorkerRig, worker_rig
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 
 MANY_SECONDS = 90
-OPENCODE = AGENTS["opencode"]
+OPENCODE = next(cli for cli in PINNED if cli.name == "opencode")
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from local_swarm_api import KEY, Api, client
 from patience import HANG_S
 from starlette.datastructures import Headers
 
+from agent_swarm_worker import http_server
 from agent_swarm_worker.errors import BadSetting
-from agent_swarm_worker.local_swarm import access, endpoint, http_server
+from agent_swarm_worker.local_swarm import access, endpoint
 from agent_swarm_worker.local_swarm.serve import LocalSwarm
 
 if TYPE_CHECKING:
