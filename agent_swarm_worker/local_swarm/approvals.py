@@ -90,8 +90,7 @@ def respond(store: Store, request: Document, responses: Document, by: str | None
         resolvedAt=now,
         updatedAt=now,
     )
-    source_id = request.get("sourceTaskId")
-    source = tasks.get(store, source_id) if source_id else None
+    source = tasks.get(store, request["sourceTaskId"])
     if source is not None:
         tasks.create(
             store,

@@ -162,6 +162,7 @@ async def test_a_question_has_no_secrets_and_is_of_bounded_size(tmp_path: Path):
         assert len(asked.body) < 20_000
 
 
+@pytest.mark.long
 async def test_a_session_that_waits_for_a_person_is_not_silent(tmp_path: Path):
     env = {**ASK, "SWARM_SESSION_SILENCE_S": "0.3"}
     async with swarm_rig(tmp_path) as rig, running_worker(rig, env):
@@ -172,6 +173,7 @@ async def test_a_session_that_waits_for_a_person_is_not_silent(tmp_path: Path):
         assert await ended(rig, task_id) == [[True, "allowed by Ada"]]
 
 
+@pytest.mark.long
 async def test_the_end_of_a_session_withdraws_its_question(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         async with running_worker(rig, {**ASK, "SWARM_SESSION_TIMEOUT_S": "1"}):
@@ -238,6 +240,7 @@ async def test_a_question_that_was_deleted_is_a_no(tmp_path: Path):
         assert await ended(rig, task_id) == [[False, "the question was deleted"]]
 
 
+@pytest.mark.long
 async def test_a_killed_worker_asks_again_and_withdraws_the_old_question(
     tmp_path: Path, site: Path
 ):
@@ -279,6 +282,7 @@ async def test_decisions_are_events(tmp_path: Path):
 
 
 # --- the operator's policy
+@pytest.mark.long
 async def test_a_harness_that_never_asks_starts_under_no_policy(tmp_path: Path):
     async with swarm_rig(tmp_path) as rig:
         env = {**rig.env, **harness("says_hi"), "SWARM_PERMISSIONS": "read-only"}

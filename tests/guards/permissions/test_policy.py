@@ -54,6 +54,13 @@ def test_what_only_reads(tool: str, args: Any, read_only: str, asks: str) -> Non
     assert decided(tool, args) == ("allow" if tool == SWARM else "deny")
 
 
+def test_no_argument_makes_a_tool_another_one() -> None:
+    rule = Rule(effect="allow", tools=("mcp__github__*",))
+    named = {"command": "make", "server": "github", "tool": "get_issue"}
+    assert decided("Bash", named, rule) == "deny"
+    assert decided("call_tool", named, rule) == "allow"
+
+
 def test_the_first_rule_that_applies_decides() -> None:
     allow = Rule(effect="allow", tools=("mcp__github__*",))
     deny = Rule(effect="deny", tools=("MCP__github__delete_*",))
