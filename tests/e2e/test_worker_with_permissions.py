@@ -81,17 +81,21 @@ async def answer(rig: Rig, asked: dict[str, Any], *, yes: bool) -> None:
 
 
 def heard(on: WorkerRig) -> str:
-    return json.dumps([request.heard for request in on.model.requests])
+    return "\n".join(said for request in on.model.requests for said in request.heard)
 
 
 @of_each
 async def test_read_only_denies_what_writes_and_tells_the_agent(tmp_path: Path, kind: Kind):
     async with under(tmp_path, kind, "read-only") as on:
         on.within_s = MANY_SECONDS
-        await on.run("Look. [[bash:cat /etc/hostname]] [[bash:touch made]]")
+        task = await on.run("Look. [[bash:cat /etc/hostname]] [[bash:touch made]]")
         assert not (on.work / "made").exists()
-        assert "touch made" in heard(on)
-        assert "denied" in heard(on)
+        events = await on.rig.events(task["id"])
+        ends = [event["data"] for event in events if event["event"] == "tool.end"]
+        reasons = {end["permission"]: end.get("permissionReason", "") for end in ends}
+        assert set(reasons) == {"allowed", "denied"}, ends
+        assert reasons["denied"], ends
+        assert json.dumps(reasons["denied"])[1:-1] in json.dumps(heard(on))
 
 
 @of_each

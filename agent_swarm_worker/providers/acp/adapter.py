@@ -133,8 +133,8 @@ class AcpAdapter(SpecAdapter):
         """Prepare a session; raises as `check`."""
         await self.check_credential(config.env, config.guest)
         plan = await self.plan(config)
-        if config.permissions is not None and plan.target.asking is not None:
-            await _refuse_code(config, plan.target.name, plan.target.asking.code_folders)
+        if config.permissions is not None:
+            await _require_guard(config, plan)
         tools = ClientTools(config, plan.env)
 
         def make_harness(config: ProviderSessionConfig) -> CliHarness:
@@ -188,8 +188,21 @@ class AcpAdapter(SpecAdapter):
         return f"{home}/{NOTES}/{self.name}-{name}" if home else None
 
 
-async def _refuse_code(config: ProviderSessionConfig, agent: str, folders: Collection[str]) -> None:
-    """Raise `UnguardedSession` if the repository has programs that the agent would run unasked."""
+_UNGUARDED = re.compile(
+    r"--?(?:always-approve|yolo|y|allow-all(?:-tools)?|auto|auto-approve|full-auto"
+    r"|(?:allow-)?dangerously-.*|skip-permissions.*|bypassPermissions)"
+    r"|(?:--(?:approval|permission)-mode=)?(?:yolo|bypassPermissions)"
+)
+"""Arguments with which one agent or another asks nobody."""
+
+
+async def _require_guard(config: ProviderSessionConfig, plan: Plan) -> None:
+    """Raise `UnguardedSession` if the agent is told not to ask, or would run programs unasked."""
+    agent = plan.target.name
+    for argument in (*plan.command, *config.additional_args):
+        if _UNGUARDED.fullmatch(argument):
+            raise UnguardedSession(agent, f"the argument {argument} is not allowed under it")
+    folders = plan.target.asking.code_folders if plan.target.asking else ()
     for place in (config.cwd, *config.cwd.parents):
         for folder in folders:
             if await config.guest.exists(place / folder):
@@ -274,9 +287,16 @@ class GenericAdapter(AcpAdapter):
         env |= dict(plan.env.items() - given)  # what the plan sets itself
         if options.model_env_key and config.model:
             env[options.model_env_key] = config.model
+        program = self.program(config.env)
+        if config.permissions is None or options.command_line():
+            command = (*program, *plan.command[len(agent.program(config.env)) :])
+        else:
+            command = plan.command  # without the argument that ends its asking
+        if config.permissions is not None and plan.target.asking is not None:
+            env |= plan.target.asking.env
         plan = replace(
             plan,
-            command=(*self.program(config.env), *plan.command[len(agent.program(config.env)) :]),
+            command=command,
             env=env,
             names_model=plan.names_model or bool(options.model_env_key),
             options=options.config_options,

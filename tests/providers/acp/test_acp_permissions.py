@@ -10,6 +10,7 @@ import anyio
 import pytest
 from acp_rig import make_session, noted, run
 from scripted_gate import DENIAL, GateOf, ScriptedGate, never
+from session_config import session_config
 
 from agent_swarm_worker.contract import (
     PermissionDecided,
@@ -20,6 +21,7 @@ from agent_swarm_worker.contract import (
 )
 from agent_swarm_worker.errors import ProviderError
 from agent_swarm_worker.providers.acp import permissions
+from agent_swarm_worker.providers.acp.adapter import GenericAdapter
 from agent_swarm_worker.providers.acp.target import Asking, Target
 from agent_swarm_worker.providers.acp.targets import TARGETS
 
@@ -169,6 +171,22 @@ async def test_an_agent_that_stays_in_a_mode_without_questions_gets_no_prompt(tm
     assert ran.result.is_error
     assert "mode yolo" in str(ran.result.failure_reason)
     assert ran.sent("session/prompt") == []
+
+
+@pytest.mark.parametrize("argument", ["--always-approve", "--yolo", "--approval-mode=yolo"])
+async def test_an_argument_that_ends_the_asking_is_refused(tmp_path: Path, argument: str):
+    with pytest.raises(ProviderError, match=argument):
+        await run(tmp_path, additional_args=(argument,), permissions=ScriptedGate())
+
+
+async def test_grok_is_started_without_its_approval_of_everything(tmp_path: Path):
+    env = {"ACP_TARGET": "grok", "XAI_API_KEY": "k", "HOME": str(tmp_path)}
+    for is_guarded in (False, True):
+        gate = ScriptedGate() if is_guarded else None
+        config = session_config(tmp_path, env=env, permissions=gate)
+        plan = await GenericAdapter().plan(config)
+        assert ("--always-approve" not in plan.command) is is_guarded
+        assert plan.command[:2] == ("grok", "agent")
 
 
 async def test_agents_that_ask_nobody_and_repositories_with_code_are_refused(tmp_path: Path):

@@ -13,6 +13,7 @@ import pytest
 from fake_model import FakeModel, Turn
 from patience import until
 from pi_rig import SessionDirs, run, start
+from scripted_gate import DENIAL, ScriptedGate
 
 from agent_swarm_worker.contract import Progress
 from agent_swarm_worker.contract.listening import ByteRange
@@ -50,6 +51,25 @@ async def test_a_task_with_tools(dirs: SessionDirs, api: str):
     assert init.session_id == ran.result.session_id
     assert [event.output for event in ran.of("result")] == ["All done."]
     assert ran.events[-1].type == "result"
+
+
+@BOTH
+async def test_under_a_gate_each_call_is_asked_about_before_it_runs(dirs: SessionDirs, api: str):
+    turns = (
+        Turn("Looking.", [("write", {"path": "a.txt", "content": "one\n"})]),
+        Turn("Reading.", [("write", {"path": "b.txt", "content": "x"}), ("ls", {"path": "."})]),
+        Turn("All done."),
+    )
+    gate = ScriptedGate("a.txt")
+    async with FakeModel(*turns) as model:
+        ran = await run(dirs, model, api, permissions=gate)
+        assert DENIAL in str(model.requests[1])
+    assert gate.asked == ["write", "write", "ls"]
+    assert [event.is_allowed for event in ran.of("permission_decided")] == [False, True, True]
+    assert [event.is_error for event in ran.of("tool_end")] == [True, False, False]
+    assert [path.name for path in (dirs.root / "work").iterdir()] == ["b.txt"]
+    order = [event.type for event in ran.events if event.type in ("tool_start", "tool_end")]
+    assert order.index("tool_start") < order.index("tool_end")
 
 
 @pytest.mark.long
