@@ -311,9 +311,12 @@ class ProviderError(SwarmWorkerError):
 class CredentialsMissing(ProviderError):
     category: ClassVar[str] = "authentication_failed"
 
-    def __init__(self, harness: str, missing: Sequence[str]) -> None:
+    def __init__(
+        self, harness: str, missing: Sequence[str], *, are_all_needed: bool = False
+    ) -> None:
         self.harness, self.missing = harness, tuple(missing)
-        super().__init__(f"{harness} has no credential: set {' or '.join(missing)}")
+        names = (" and " if are_all_needed else " or ").join(missing)
+        super().__init__(f"{harness} has no credential: set {names}")
 
 
 class CredentialDamaged(CredentialsMissing):

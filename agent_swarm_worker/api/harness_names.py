@@ -110,8 +110,8 @@ def _listed(document: Any, path: str, field: str) -> frozenset[str] | None:
     fields = _variants(schema, document)
     named = [part["properties"].get(field) for part in fields if _has(part, "properties")]
     enums = [part.get("enum") for one in named for part in _variants(one, document)]
-    texts = {value for enum in enums if isinstance(enum, list) for value in enum}
-    return frozenset(value for value in texts if isinstance(value, str)) or None
+    values = (value for enum in enums if isinstance(enum, list) for value in enum)
+    return frozenset(value for value in values if isinstance(value, str)) or None
 
 
 def _variants(schema: Any, document: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:

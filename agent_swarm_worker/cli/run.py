@@ -45,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
         env["YOLO"] = "true"
     if args.command == "run" and args.role is not None:
         env["AGENT_ROLE"] = args.role
+    elif args.command == "lead":
+        env["AGENT_ROLE"] = "lead"
     settings = Settings.load(env)
     scrubber = Scrubber()
     logs.configure(level=settings.log_level, human=settings.human_logs, scrub=scrubber.text)

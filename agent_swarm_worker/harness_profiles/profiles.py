@@ -289,7 +289,10 @@ class ProfileStore:
         It is the chosen one, or the default of `harness`. Without `again` no file is read if one
         was read before.
         """
-        profiles = self.read() if again else self.current
+        return self.own_in(self.read() if again else self.current, harness)
+
+    def own_in(self, profiles: HarnessProfiles, harness: str) -> HarnessProfile:
+        """Return the same from files that were read before."""
         return profiles.resolve(chosen_name(self._env) or ProfileName(harness))
 
     def _read(self) -> HarnessProfiles:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 CALLS_AT_ONCE = 8
 """Of one session; others wait."""
 CHECK_LIMIT_S = 5.0
+MAX_CHECKED_HERE_BYTES = 16_384
+_SLOW = (b'"pattern', b'"uniqueItems', b'"anyOf', b'"oneOf', b'"allOf', b'"$ref', b'"$dynamicRef')
+"""Keywords of a schema whose check may take much longer than the reading of the arguments."""
 MAX_SECRET_BYTES = 16_384
 """Read beyond the limit of a result: a secret that reaches beyond it is recognised."""
 MAX_ERROR_CHARS = 4096
@@ -94,7 +97,7 @@ class ToolCalls:
                 if tool.command:
                     return await self._run(tool, arguments, number)
                 return await self._request(tool, arguments)
-        except (ConfigError, ProviderError, OSError) as error:
+        except (ConfigError, ProviderError, OSError, ValueError) as error:
             return ToolAnswer(f"The tool cannot be run: {error}", is_error=True)
         return _timed_out(tool)
 
@@ -198,6 +201,10 @@ def _unsafe(tool: ToolDefinition, arguments: Mapping[str, Any]) -> str:
     A value that begins with a dash would be an option of the program, whatever the operator meant.
     """
     texts = _texts(arguments)
+    path = tool.url.partition("?")[0]
+    for name in tool.placeholders:
+        if f"{{{name}}}" in path and texts.get(name, "") in {"", ".", ".."}:
+            return f"{name} cannot be empty, '.' or '..': it is a part of the address"
     for index, word in enumerate(tool.command):
         value = with_arguments(word, texts)
         if "\0" in value:
@@ -209,11 +216,20 @@ def _unsafe(tool: ToolDefinition, arguments: Mapping[str, Any]) -> str:
 
 
 async def _mismatch(tool: ToolDefinition, arguments: Mapping[str, Any]) -> str:
-    """Return why the arguments do not fit the tool's schema, or an empty text."""
+    """Return why the arguments do not fit the tool's schema, or an empty text.
+
+    A plain schema is checked here. A pattern, alternatives or large arguments may take for ever:
+    these in a process of their own.
+    """
     given = {"schema": tool.input, "arguments": dict(arguments)}
-    if b'"pattern' not in orjson.dumps(tool.input):
+    schema = orjson.dumps(tool.input)
+    try:
+        size = len(schema) + len(orjson.dumps(given["arguments"]))
+    except (TypeError, ValueError) as error:
+        return f"they are not JSON: {error}"
+    if size <= MAX_CHECKED_HERE_BYTES and not any(word in schema for word in _SLOW):
         return _checked(given)
-    try:  # a pattern may take for ever on a text that a model wrote
+    try:
         return str(await call_isolated(_checked, given, limit_s=CHECK_LIMIT_S))
     except IsolatedCallFailed as error:
         return f"they cannot be checked: {error}"

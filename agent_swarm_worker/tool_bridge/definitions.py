@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path  # noqa: TC003 - pydantic reads it
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from agent_swarm_worker.errors import BadSetting, MissingExtra
@@ -90,7 +91,11 @@ class ToolDefinition(BaseModel):
             raise ValueError("`env` is for commands, and the host of `url` must be fixed")
         if self.command and self.headers:
             raise ValueError("`headers` are for a `url`")
-        unknown = self.placeholders - set(self.input.get("properties", {}))
+        properties = self.input.get("properties", {})
+        if not isinstance(properties, dict):
+            msg = "the properties of `input` are no table"
+            raise ValueError(msg)  # noqa: TRY004 - pydantic reports it
+        unknown = self.placeholders - set(properties)
         if unknown:
             raise ValueError(f"`input` has no property {', '.join(sorted(unknown))}")
         return self
@@ -136,7 +141,7 @@ def load_tools(path: Path) -> tuple[ToolDefinition, ...]:
         BadSetting: it is no file of tools; the message names the key, and what was expected.
     """
     try:
-        document = tomllib.loads(read_whole(path).decode())
+        document = tomllib.loads(read_whole(path).decode("utf-8-sig"))
         found = _File.model_validate(document)
     except ValidationError as error:
         raise BadSetting(FILE_VARIABLE, str(path), _problem(error)) from None
@@ -170,11 +175,25 @@ def _faults(tools: tuple[ToolDefinition, ...]) -> Iterator[str]:
                 " digits, `-` and `_`"
             )
         try:
-            JsonSchema(tool.input)
-        except BadSchema as error:
-            yield f"tools.{tool.name}.input is no JSON Schema: {error}"
+            orjson.dumps(tool.input)
+            JsonSchema(tool.input).mismatch(tool.example or {})
+        except (BadSchema, TypeError) as error:
+            yield f"tools.{tool.name}.input is no JSON Schema that can be used: {error}"
+        if away := _references_away(tool.input):
+            yield f"tools.{tool.name}.input: {away} does not refer to a part of the schema"
         if tool.input.get("type") != "object":
             yield f"tools.{tool.name}.input: arguments are an object, so its type is `object`"
+
+
+def _references_away(schema: Any) -> str:
+    """Return a ``$ref`` of a schema that leads out of it, which would fail every call."""
+    if isinstance(schema, dict):
+        target = schema.get("$ref")
+        if isinstance(target, str) and not target.startswith("#"):
+            return repr(target)
+    parts = schema.values() if isinstance(schema, dict) else schema
+    found = map(_references_away, parts) if isinstance(schema, dict | list) else ()
+    return next(filter(None, found), "")
 
 
 def _problem(error: ValidationError) -> str:

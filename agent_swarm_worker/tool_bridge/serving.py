@@ -9,23 +9,25 @@ from __future__ import annotations
 import secrets
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import anyio.to_thread
+from anyio import TASK_STATUS_IGNORED
 
 from agent_swarm_worker.contract import McpServer
-from agent_swarm_worker.errors import ProviderError
+from agent_swarm_worker.errors import MissingExtra, ProviderError
 from agent_swarm_worker.tool_bridge.calls import ToolCalls
-from agent_swarm_worker.tool_bridge.definitions import require_extra
+from agent_swarm_worker.tool_bridge.definitions import FILE_VARIABLE, require_extra
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from anyio.abc import TaskGroup, TaskStatus
+    from anyio.abc import TaskStatus
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
     from starlette.types import ASGIApp
 
+    from agent_swarm_worker.http_server import HttpServer
     from agent_swarm_worker.tool_bridge.calls import ToolContext
     from agent_swarm_worker.tool_bridge.definitions import ToolDefinition
 
@@ -48,14 +50,17 @@ async def served_tools(
     require_extra()
     token = secrets.token_urlsafe(32)
     context.redactor.add(TOKEN, token)
+    try:
+        libraries = await anyio.to_thread.run_sync(_load)
+    except ImportError as error:
+        raise MissingExtra(FILE_VARIABLE, "tools") from error
+    by_name = {tool.name: tool for tool in tools}
+    manager, app = libraries.build_app(SERVER, by_name, ToolCalls(context), token)
+    server = libraries.HttpServer(app)
     failure: Exception | None = None
     with _listener() as listener:
         async with anyio.create_task_group() as tasks:
-            app = await _app(tools, ToolCalls(context), token, tasks)
-            # Imported here: an idle worker does without.
-            from agent_swarm_worker.http_server import HttpServer  # noqa: PLC0415
-
-            server = HttpServer(app)
+            await tasks.start(_run, manager)
             tasks.start_soon(server.serve, [listener])
             try:
                 yield McpServer(
@@ -75,27 +80,26 @@ async def served_tools(
         raise failure
 
 
-async def _app(
-    tools: Sequence[ToolDefinition], calls: ToolCalls, token: str, tasks: TaskGroup
-) -> ASGIApp:
-    """Start the MCP server in the task group. Its libraries are imported in a thread."""
-    build = await anyio.to_thread.run_sync(_load)
-    by_name = {tool.name: tool for tool in tools}
-    manager, app = build(SERVER, by_name, calls, token)
-
-    async def run(*, task_status: TaskStatus[None]) -> None:
-        async with manager.run():
-            task_status.started()
-            await anyio.sleep_forever()
-
-    await tasks.start(run)
-    return app
+async def _run(
+    manager: StreamableHTTPSessionManager, *, task_status: TaskStatus[None] = TASK_STATUS_IGNORED
+) -> None:
+    async with manager.run():
+        task_status.started()
+        await anyio.sleep_forever()
 
 
-def _load() -> Callable[..., tuple[StreamableHTTPSessionManager, ASGIApp]]:
-    from agent_swarm_worker.tool_bridge.mcp_app import build_app  # noqa: PLC0415 - slow
+class _Libraries(NamedTuple):
+    """What is imported for the first session with tools: an idle worker does without."""
 
-    return build_app
+    build_app: Callable[..., tuple[StreamableHTTPSessionManager, ASGIApp]]
+    HttpServer: type[HttpServer]
+
+
+def _load() -> _Libraries:
+    from agent_swarm_worker.http_server import HttpServer  # noqa: PLC0415 - slow
+    from agent_swarm_worker.tool_bridge.mcp_app import build_app  # noqa: PLC0415
+
+    return _Libraries(build_app, HttpServer)
 
 
 def _listener() -> socket.socket:

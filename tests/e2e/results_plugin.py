@@ -31,7 +31,7 @@ def cells_of(item: pytest.Item) -> Iterator[tuple[str, str]]:
             return
         row = cli.name
     else:
-        row = item.path.parent.name
+        row = params.get("harness") or item.path.parent.name
     for marker in item.iter_markers("scenario"):
         for scenario in marker.args:
             assert scenario in SCENARIOS, f"{item.nodeid}: {scenario}"

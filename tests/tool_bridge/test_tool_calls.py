@@ -138,6 +138,32 @@ async def test_arguments_are_checked_before_the_command_runs(tmp_path: Path):
         assert left.exists()
 
 
+async def test_large_arguments_do_not_hold_the_worker_up(tmp_path: Path):
+    items = {"type": "array", "items": {}, "uniqueItems": True}
+    unique = tool(command=("true",), input=takes(properties={"many": items}), max_output=100)
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await anyio.sleep(0.01)
+            ticks += 1
+
+    async with client_of(tmp_path, unique) as session, anyio.create_task_group() as tasks:
+        tasks.start_soon(tick)
+        many = [f"{number}" if number % 2 else [number] for number in range(3000)]
+        assert (await called(session, many=[1, 1]))[0] is False
+        before = ticks
+        await called(session, many=many)
+        assert ticks - before > 20  # a check in this process would have stopped them
+        tasks.cancel_scope.cancel()
+
+
+async def test_arguments_that_are_no_plain_json_are_an_error_of_the_call(tmp_path: Path):
+    async with client_of(tmp_path, tool(command=("true",))) as session:
+        assert (await called(session, n=10**30))[0] is False
+
+
 async def test_failures_of_a_command_are_errors_of_the_call(tmp_path: Path):
     leaves = "sleep 600 & echo $! > left; wait"
     async with client_of(
@@ -281,6 +307,9 @@ async def test_an_endpoint_gets_its_arguments_as_the_method_says(tmp_path: Path)
         assert (said["method"], said["path"]) == ("GET", "/echo/a%2F..%2Fb%3Fc%3Dd")
         assert said["query"] == {"page": "2"}
         assert SECRET not in text
+        for odd in ("..", ".", ""):
+            is_ok, text = await called(session, "get", id=odd)
+            assert (is_ok, "part of the address" in text) == (False, True)
         said = json.loads((await called(session, "post", id=7, more=["ä"]))[1])
         assert (said["method"], json.loads(said["body"])) == ("POST", {"id": 7, "more": ["ä"]})
 

@@ -57,6 +57,7 @@ FAULTS = {
     TOOL + 'input = "none"': "tools.t.input",
     TOOL + 'input = { type = "text" }': "tools.t.input is no JSON Schema",
     TOOL + 'input = { type = "array" }': "its type is `object`",
+    TOOL + 'input = { type = "object", properties = 5 }': "properties of `input` are no table",
     TOOL + 'headers = { A = "b" }': "`headers` are for a `url`",
     TOOL.replace('"true"', '"./run {x}"'): "must be an absolute path or a name on the PATH",
     TOOL.replace('"true"', '"{x} y"'): "the program of `command` must be a fixed name",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SWARM_TOOLS = "mcp__agent-swarm__"
 """Beginning of the names of the swarm's own tools."""
+MASK = "[REDACTED:"
+"""Where a secret was in the arguments: the harness may run something else than what is judged."""
 MAX_PATHS = 256
 _WITH_PATHS = frozenset({"read", "edit", "write", "search", "find-files", "list-directory"})
 _WITHIN_DIRECTORY = frozenset({"search", "find-files", "list-directory"})
@@ -156,7 +158,14 @@ def _paths_in(args: Mapping[str, Any], depth: int = 0) -> Iterator[str | None]:
 def _plain_path(value: str) -> str | None:
     path = value.removeprefix("file://") if value.startswith("file:///") else value
     is_encoded = path != value and "%" in path
-    if not path or is_encoded or "\0" in path or "://" in path or path.startswith("~"):
+    if (
+        not path
+        or is_encoded
+        or MASK in path
+        or "\0" in path
+        or "://" in path
+        or path.startswith("~")
+    ):
         return None
     return path
 
@@ -165,7 +174,7 @@ def _hosts(args: Any) -> tuple[str, ...]:
     fields = args if isinstance(args, Mapping) else {}
     values = [fields[key] for key in _ADDRESS_KEYS if key in fields]
     flat = [one for value in values for one in (value if isinstance(value, list) else [value])]
-    return tuple(host_of(one) if isinstance(one, str) else "" for one in flat)
+    return tuple(host_of(one) if isinstance(one, str) and MASK not in one else "" for one in flat)
 
 
 # --- shell commands
@@ -207,6 +216,8 @@ def _directories(args: Any, places: Places) -> tuple[str, ...] | None:
 
 
 def _shell_line(args: Any, directories: tuple[str, ...] | None) -> ShellLine:
+    if MASK in str(args):
+        return _unreadable("has a secret in it, so that it is not known as a whole")
     fields = args if isinstance(args, Mapping) else {"command": args}
     given = [fields[key] for key in _COMMAND_KEYS if fields.get(key)]
     arguments = fields.get("args") or []
@@ -218,7 +229,10 @@ def _shell_line(args: Any, directories: tuple[str, ...] | None) -> ShellLine:
             return read_command(given[0], directories)
         if _are_words([arguments]):
             return read_command([given[0], *arguments], directories)
-    why = "is missing" if not given else "is neither text nor a list of words"
+    return _unreadable("is missing" if not given else "is neither text nor a list of words")
+
+
+def _unreadable(why: str) -> ShellLine:
     return ShellLine(None, [SimpleCommand(words=(Word("?", is_known=False),), unreadable=why)])
 
 

@@ -57,14 +57,6 @@ class Asking:
 class Target:
     """One agent."""
 
-    def guarded(self) -> Target:
-        """Return the agent as one that asks; raises `UnguardedSession` if it cannot."""
-        asking = self.asking
-        if asking is None:
-            raise UnguardedSession(self.name, "it asks nobody for permission")
-        env = {**self.env, **asking.env}
-        return replace(self, env=env, modes=asking.modes, options=asking.options)
-
     name: str
     """For people, as it begins a sentence."""
     command: tuple[str, ...] = ()
@@ -109,6 +101,14 @@ class Target:
     session_files: tuple[tuple[str, str], ...] = ()
     """Where it keeps sessions: folders below the home directory and patterns with ``{id}``; empty
     if that does not tell, and the worker keeps a note of its own."""
+
+    def guarded(self) -> Target:
+        """Return the agent as one that asks; raises `UnguardedSession` if it cannot."""
+        asking = self.asking
+        if asking is None:
+            raise UnguardedSession(self.name, "it asks nobody for permission")
+        env = {**self.env, **asking.env}
+        return replace(self, env=env, modes=asking.modes, options=asking.options)
 
 
 CUSTOM = Target(name="The agent")

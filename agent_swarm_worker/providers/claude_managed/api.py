@@ -54,7 +54,7 @@ class ManagedApi(VendorApi):
             "MANAGED_ENVIRONMENT_ID": options.environment_id,
         }
         if missing := [name for name, value in needed.items() if not value]:
-            raise CredentialsMissing("claude-managed", missing)
+            raise CredentialsMissing("claude-managed", missing, are_all_needed=True)
         return [cls(options, key, clock=clock) for key in keys]
 
     @classmethod

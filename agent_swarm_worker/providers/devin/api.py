@@ -54,7 +54,7 @@ class DevinApi(VendorApi):
         keys = [key.strip() for key in options.api_key.split(",") if key.strip()]
         needed = {"DEVIN_API_KEY": keys, "DEVIN_ORG_ID": options.org_id}
         if missing := [name for name, value in needed.items() if not value]:
-            raise CredentialsMissing("devin", missing)
+            raise CredentialsMissing("devin", missing, are_all_needed=True)
         return [cls(options, key, clock=clock) for key in keys]
 
     async def create(self, body: Record) -> Record:

@@ -31,6 +31,7 @@ from pydantic_ai.messages import (
 from agent_swarm_worker.clock import wire_time
 from agent_swarm_worker.guards.tokens import count_tokens
 from agent_swarm_worker.providers.pi.files import session_path
+from agent_swarm_worker.providers.pi.native import encoded
 from agent_swarm_worker.text import shorten_middle
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class History:
 
     async def _write(self, record: dict[str, Any]) -> None:
         assert self._file is not None
-        line, _ = self._scrub(orjson.dumps(record, default=str))
+        line, _ = self._scrub(encoded(record))
         torn = b"\n" if self._needs_break else b""
         self._needs_break = False
         # Shielded: half a message would be lost when the session is resumed.
@@ -245,7 +246,7 @@ def _lines(messages: Sequence[ModelMessage], *, max_chars: int = sys.maxsize) ->
             elif isinstance(part, TextPart):
                 yield f"Agent: {part.content}"
             elif isinstance(part, ToolCallPart):
-                args = orjson.dumps(part.args, default=str).decode()
+                args = encoded(part.args).decode()
                 yield f"Agent calls {part.tool_name}: {shorten_middle(args, max_chars)}"
             elif isinstance(part, ToolReturnPart):
                 text = str(part.content)

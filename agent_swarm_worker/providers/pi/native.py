@@ -13,11 +13,16 @@ pi; it ignores the other records.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import orjson
+
 from agent_swarm_worker.errors import ProviderError
+from agent_swarm_worker.guards.scrubbing.json_lines import map_strings
 from agent_swarm_worker.providers.kit.costs import Tokens
 from agent_swarm_worker.providers.kit.outcome import MAX_REASON_CHARS
+from agent_swarm_worker.providers.pi.chat_deltas import mended
 from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
@@ -157,3 +162,11 @@ def usage_of(message: Record) -> Tokens:
 
 def _user(block: Record) -> Record:
     return {"type": "user", "message": {"role": "user", "content": [block]}}
+
+
+def encoded(value: Any) -> bytes:
+    """Encode what models and tools say as JSON: also half a character, and integers of any size."""
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:
+        return json.dumps(map_strings(value, mended), default=str).encode()

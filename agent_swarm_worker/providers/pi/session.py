@@ -12,19 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
-import orjson
 
 from agent_swarm_worker.clock import Clock, SystemClock
 from agent_swarm_worker.contract import Ending, Progress
 from agent_swarm_worker.errors import ConfigError, MissingExtra, ProviderError
-from agent_swarm_worker.guards.scrubbing.json_lines import map_strings
 from agent_swarm_worker.ids import random_ids
 from agent_swarm_worker.logs import Event
 from agent_swarm_worker.providers.kit.conversation import ENDED, SteeringQueue
 from agent_swarm_worker.providers.kit.outcome import ABORTED_EXIT
 from agent_swarm_worker.providers.kit.session import BaseSession
 from agent_swarm_worker.providers.pi import native
-from agent_swarm_worker.providers.pi.chat_deltas import mended
 from agent_swarm_worker.providers.pi.native import SessionFailed
 from agent_swarm_worker.providers.pi.spec import PiOptions
 from agent_swarm_worker.providers.pi.translate import CostBook, PiTranslator
@@ -226,12 +223,7 @@ class PiSession(BaseSession):
         self._emit(native.warning(message))
 
     def _emit(self, record: Record) -> None:
-        try:
-            line = orjson.dumps(record, default=str, option=orjson.OPT_NON_STR_KEYS)
-        except TypeError:  # half a character, of an answer or a tool
-            record = map_strings(record, mended)
-            line = orjson.dumps(record, default=str, option=orjson.OPT_NON_STR_KEYS)
-        self.take([line], self._translator)
+        self.take([native.encoded(record)], self._translator)
 
 
 def _load(name: str) -> Any:

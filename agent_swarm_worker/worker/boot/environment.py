@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.credentials.vendor import LoginSettings, issuer_of
-from agent_swarm_worker.errors import BadSetting, PermissionsUnsupported
+from agent_swarm_worker.errors import BadHarnessProfiles, BadSetting, PermissionsUnsupported
 from agent_swarm_worker.guards.child_env import ChildEnvSettings
 from agent_swarm_worker.guards.permissions.policy import PermissionOptions, operator_policy
 from agent_swarm_worker.guards.scrubbing.secret_names import SecretNameSettings
@@ -160,11 +160,25 @@ def checked_settings(env: Mapping[str, str]) -> Settings:
     settings = _loaded(env)
     # No row changes these, so they are checked once.
     issuer_of(env)
-    check_choice(env)
+    _check_harness_profiles(env)
     operator_policy(env)
     rules_for(env, None)
     check_tools(env)
     return settings
+
+
+def _check_harness_profiles(env: Mapping[str, str]) -> None:
+    check_choice(env)
+    settings = HarnessProfileSettings.load(env)
+    if settings.profile or settings.task_choices:
+        # Deferred import: most workers have none.
+        from agent_swarm_worker.harness_profiles.profiles import (  # noqa: PLC0415
+            HarnessProfiles,
+            check_names,
+        )
+
+        if problems := check_names(HarnessProfiles.load(settings.file), env):
+            raise BadHarnessProfiles(problems)
 
 
 def _loaded(env: Mapping[str, str]) -> Settings:

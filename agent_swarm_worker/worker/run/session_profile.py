@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from agent_swarm_worker.guards.permissions.policy import Policy
     from agent_swarm_worker.harness_profiles.model import CatalogueServer
     from agent_swarm_worker.harness_profiles.names import HarnessProfile, ProfileName
-    from agent_swarm_worker.harness_profiles.profiles import ProfileStore
+    from agent_swarm_worker.harness_profiles.profiles import HarnessProfiles, ProfileStore
     from agent_swarm_worker.logs import Log
     from agent_swarm_worker.worker.boot.parts import SessionParts
 
@@ -59,19 +59,19 @@ async def session_profile(
         ConfigError: the task chose one that it may have, and that cannot be used.
     """
     store = worker.harness.profiles
-    own = await to_thread.run_sync(store.own, adapter.name)
+    files = await to_thread.run_sync(store.read)
+    own = store.own_in(files, adapter.name)
     if adapter is worker.harness.adapter:
         worker.harness.profile = own
     chosen, notes = task_choice(row.tags if row else (), store, own.name)
     for note in notes:
         log.warning(Event.HARNESS_PROFILE, why=note)
-    profile = own if chosen is None else _limited(worker, store, chosen, own)
+    profile = own if chosen is None else _limited(worker, files, chosen, own)
     worker.scrubber.add_env(profile.variables)
-    catalogue = store.current.servers
     return SessionProfile(
         profile=profile,
         env={**worker.environment.values(), **profile.variables},
-        servers={name: catalogue[name] for name in profile.mcp},
+        servers={name: files.servers[name] for name in profile.mcp},
         notes=tuple(notes),
     )
 
@@ -102,7 +102,7 @@ def task_choice(
 
 
 def _limited(
-    worker: SessionParts, store: ProfileStore, chosen: ProfileName, own: HarnessProfile
+    worker: SessionParts, files: HarnessProfiles, chosen: ProfileName, own: HarnessProfile
 ) -> HarnessProfile:
     """Return the chosen profile, with the stricter permissions of it and the worker's own.
 
@@ -113,7 +113,7 @@ def _limited(
         why = f"this worker runs {own.name.harness}"
         raise BadSetting(CHOICES, str(chosen), why)
     try:
-        profile = store.current.resolve(store.current.find(str(chosen)))
+        profile = files.resolve(files.find(str(chosen)))
     except ValueError as error:
         raise BadSetting(CHOICES, str(chosen), str(error)) from None
     base = worker.environment.permissions

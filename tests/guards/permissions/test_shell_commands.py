@@ -9,6 +9,7 @@ import pytest
 from permission_call import judged
 
 from agent_swarm_worker.guards.permissions.policy import Policy, Rule
+from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 
 CASES = tomllib.loads(Path(__file__).with_name("shell_commands.toml").read_text())["verdicts"]
 RULES = (
@@ -123,3 +124,22 @@ def test_the_directory_of_a_session_moves_with_its_shell() -> None:
     assert judged("Bash", {"command": "> b/x"}, policy, directories=None).effect == "ask"
     assert judged("Bash", {"command": "> x", "workdir": "b"}, policy).effect == "allow"
     assert judged("Bash", {"command": "> b/x", "workdir": "/"}, policy).effect == "ask"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "echo x://a:b;touch${IFS}hidden;@h",
+        "git log x://a:b$(touch${IFS}hidden)@h",
+        "ls KEY;touch x",
+    ],
+)
+def test_what_scrubbing_hides_is_not_allowed(command: str) -> None:
+    """The harness runs the command as it was: a part of it is behind the mask."""
+    scrubber = Scrubber()
+    scrubber.add("KEY", "KEY;touch")
+    scrubbed = scrubber.leaves(command)
+    assert scrubbed != command
+    for policy in (Policy(mode="read-only"), Policy(mode="rules", rules=RULES)):
+        assert verdict(scrubbed, policy) == "deny"
+    assert verdict(scrubbed, Policy(mode="ask")) == "ask"

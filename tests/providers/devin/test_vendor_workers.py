@@ -64,6 +64,7 @@ async def swarm(tmp_path: Path, harness: str, *, acts: bool = True) -> AsyncIter
 
 
 @BOTH
+@pytest.mark.scenario("answer", "resume")
 async def test_a_task_from_end_to_end(tmp_path: Path, harness: str):
     async with swarm(tmp_path, harness) as on, on.worker():
         task_id = await on.rig.submit("answer: All is well.")
@@ -85,6 +86,7 @@ async def test_a_task_from_end_to_end(tmp_path: Path, harness: str):
 
 
 @BOTH
+@pytest.mark.scenario("cancel")
 async def test_a_cancelled_task_is_ended_at_the_vendor(tmp_path: Path, harness: str):
     async with swarm(tmp_path, harness) as on, on.worker(DEVIN_POLL_INTERVAL_MS="600000"):
         task_id = await on.working()
@@ -123,6 +125,7 @@ async def killed(on: Swarm, worker: WorkerProcess) -> None:
 
 
 @BOTH
+@pytest.mark.scenario("replay")
 async def test_the_next_start_ends_what_a_killed_worker_left(tmp_path: Path, harness: str):
     async with swarm(tmp_path, harness) as on:
         async with on.worker() as worker:
@@ -181,6 +184,7 @@ async def test_no_second_session_runs_beside_one_that_cannot_be_ended(tmp_path: 
 
 
 @BOTH
+@pytest.mark.scenario("401")
 async def test_a_refused_key_fails_the_task(tmp_path: Path, harness: str):
     async with swarm(tmp_path, harness) as on:
         on.vendor.fail(
