@@ -134,6 +134,8 @@ class Wrapped:
     commands: tuple[tuple[Word, ...], ...] = ()
     scripts: tuple[str, ...] = ()
     """Shell commands."""
+    is_bash: bool = False
+    """It is known that bash runs the scripts."""
     is_transparent: bool = True
     """The program itself needs no permission."""
     is_privileged: bool = False
@@ -292,7 +294,7 @@ def _shell(words: Sequence[Word]) -> Wrapped | None:
         return None
     if not rest or not rest[0].is_known:
         raise Unreadable(f"gives {words[0].text} commands that are not known")
-    return Wrapped(scripts=(rest[0].text,))
+    return Wrapped(scripts=(rest[0].text,), is_bash=words[0].text in {"bash", "rbash"})
 
 
 def _with_arguments(words: Sequence[Word], replaced: str | None) -> tuple[Word, ...]:
