@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.contract.actions import action_of, canonical_name, kind_of, text_of
-from agent_swarm_worker.guards.permissions.paths import CallPath, host_of
+from agent_swarm_worker.guards.permissions.paths import FILE_ACTIONS, CallPath, host_of
 from agent_swarm_worker.guards.permissions.shell import ShellLine, SimpleCommand, read_command
 from agent_swarm_worker.guards.permissions.shell_words import Word
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 SWARM_TOOLS = "mcp__agent-swarm__"
 """Beginning of the names of the swarm's own tools."""
 MAX_PATHS = 256
-_WITH_PATHS = frozenset({"read", "edit", "write", "search", "find-files", "list-directory"})
 _WITHIN_DIRECTORY = frozenset({"search", "find-files", "list-directory"})
 _PATH_KEYS = frozenset(
     {"path", "paths", "file", "files", "filename", "filepath", "absolutepath", "targetfile", "dir"}
@@ -108,7 +107,7 @@ async def read_call(
     directories = places.directories
     if kind == "fetch":
         subject = replace(subject, hosts=_hosts(args))
-    elif kind in {*_WITH_PATHS, "mcp", "other"}:
+    elif kind in {*FILE_ACTIONS, "mcp", "other"}:
         subject = replace(subject, paths=await _paths(kind, args, places))
     return Call(subjects=(subject,), directories=directories)
 
@@ -123,7 +122,7 @@ async def _paths(kind: ActionKind, args: Any, places: Places) -> tuple[CallPath,
     pattern = text_of(args, "pattern", "glob") if kind == "find-files" else ""
     leaves = pattern.startswith(("/", "~")) or ".." in pattern.split("/")
     is_unknown = any(path is None for path in found) or len(found) > MAX_PATHS or leaves
-    if is_unknown or (not found and kind in _WITH_PATHS):
+    if is_unknown or (not found and kind in FILE_ACTIONS):
         return None
     named = [path for path in found if path is not None]
     return tuple([one for path in named for one in await places.paths(path, (places.cwd,))])

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from agent_swarm_worker.guards.permissions.paths import (
+    FILE_ACTIONS,
     is_path_allowed,
     matches_host,
     may_be_path,
@@ -28,7 +29,6 @@ _READING: Final = frozenset(
     {"read", "search", "find-files", "list-directory", "plan", "question", "skill", "subagent"}
     | {"housekeeping"}
 )
-_FILES = frozenset({"read", "edit", "write", "search", "find-files", "list-directory"})
 _CHANGES = frozenset({"edit", "write"})
 _STRICTEST: Final = ("deny", "ask", "allow")
 MAX_LABEL_CHARS = 300
@@ -104,7 +104,7 @@ def _applies(rule: Rule, subject: Subject) -> bool:
             return False
     is_for_any = rule.actions is None and rule.tools is None
     if rule.paths is not None:
-        if allows and is_for_any and subject.kind not in _FILES:
+        if allows and is_for_any and subject.kind not in FILE_ACTIONS:
             return False
         if not _matches_paths(rule.paths, subject, allows=allows):
             return False

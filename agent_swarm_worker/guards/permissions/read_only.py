@@ -120,12 +120,14 @@ def _is_operand(word: Word) -> bool:
 
 def _has_none(args: Sequence[Word], letters: str, long: Sequence[str]) -> bool:
     """True if no argument is, or may become, one of these options or a shortened form of it."""
+    before = ""
     for word in args:
         text = word.text
         if not _is_operand(word):
             return False
-        if text == "--":
+        if text == "--" and not before.startswith("-"):  # else it may be the value of an option
             return True
+        before = text
         if text.startswith("--"):
             name = text[2:].partition("=")[0]
             if any(one.startswith(name) or name.startswith(one) for one in long):
@@ -149,8 +151,12 @@ def _sed(args: Sequence[Word]) -> bool:
 
 
 def _uniq(args: Sequence[Word]) -> bool:
-    operands = [word for word in args if not word.text.startswith("-")]
-    return all(_is_operand(word) for word in args) and len(operands) <= 1
+    """True with at most one file: the second one is written."""
+    texts = [word.text for word in args]
+    end = texts.index("--") if "--" in texts else len(texts)
+    operands = [text for text in texts[:end] if text == "-" or not text.startswith("-")]
+    is_certain = all(_is_operand(word) and word.is_single for word in args)
+    return is_certain and len(operands) + len(texts[end + 1 :]) <= 1
 
 
 def _date(args: Sequence[Word]) -> bool:

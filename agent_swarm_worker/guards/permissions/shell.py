@@ -196,11 +196,12 @@ class _LineReader:
         if operator in {"<", "<&"}:
             if not target.is_known:
                 raise Unreadable("reads from a path that is not known")
-        elif not target.is_known:
-            self._line.writes.append(FileWrite(path="", directories=None))
-        elif not _NO_FILES.fullmatch(target.text):
-            write = FileWrite(path=target.text, directories=self._line.directories)
-            self._line.writes.append(write)
+        elif not (target.is_known and _NO_FILES.fullmatch(target.text)):
+            path, directories = (
+                ("", None) if not target.is_known else (target.text, self._line.directories)
+            )
+            self._check_count()
+            self._line.writes.append(FileWrite(path=path, directories=directories))
 
     # --- simple commands
     def run(self, words: Sequence[Word], depth: int, *, directory_is_known: bool = True) -> None:
@@ -219,7 +220,7 @@ class _LineReader:
             if why:
                 self._add(SimpleCommand(words=tuple(words), unreadable=why))
             elif words:
-                self._line.commands.append(SimpleCommand(words=tuple(words), is_outer=True))
+                self._add(SimpleCommand(words=tuple(words), is_outer=True))
             return
         command = self._named(words[count:], directory_is_known=directory_is_known)
         command = replace(command, unreadable=command.unreadable or why)
@@ -262,9 +263,12 @@ class _LineReader:
         return SimpleCommand(words=(replace(program, text=name), *words[1:]), unreadable=why)
 
     def _add(self, command: SimpleCommand) -> None:
-        if len(self._line.commands) >= MAX_COMMANDS:
-            raise Unreadable(f"has more than {MAX_COMMANDS} commands")
+        self._check_count()
         self._line.commands.append(command)
+
+    def _check_count(self) -> None:
+        if len(self._line.commands) + len(self._line.writes) >= MAX_COMMANDS:
+            raise Unreadable(f"has more than {MAX_COMMANDS} commands and redirections")
 
     def _change_directory(self, words: Sequence[Word]) -> None:
         """After ``cd`` the directory is the old one or the new one: it may have failed."""
