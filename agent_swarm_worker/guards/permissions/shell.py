@@ -50,6 +50,8 @@ class SimpleCommand:
     """Why it is not known what it runs; empty if it is."""
     is_outer: bool = False
     """It only runs another command, which is judged in its place; a rule may still deny it."""
+    directories: tuple[str, ...] | None = None
+    """Those in which it may run; ``None``: unknown."""
 
     def __str__(self) -> str:
         return " ".join(word.text for word in self.words)
@@ -256,11 +258,12 @@ class _LineReader:
         program = words[0]
         name = program_name(program.text)
         why = "" if program.is_known and name else "runs a program that is not known"
-        if "/" in name and not name.startswith("/"):
-            directories = self._line.directories
-            if not directory_is_known or directories is None or len(directories) > 1:
-                why = why or f"runs {name} in a directory that is not known"
-        return SimpleCommand(words=(replace(program, text=name), *words[1:]), unreadable=why)
+        directories = self._line.directories if directory_is_known else None
+        is_relative = "/" in name and not name.startswith("/")
+        if is_relative and (directories is None or len(directories) > 1):
+            why = why or f"runs {name} in a directory that is not known"
+        named = (replace(program, text=name), *words[1:])
+        return SimpleCommand(words=named, unreadable=why, directories=directories)
 
     def _add(self, command: SimpleCommand) -> None:
         self._check_count()

@@ -124,4 +124,25 @@ def test_the_directory_of_a_session_moves_with_its_shell() -> None:
     assert judged("Bash", {"command": "> b/x"}, policy).effect == "allow"
     assert judged("Bash", {"command": "> b/x"}, policy, directories=None).effect == "ask"
     assert judged("Bash", {"command": "> x", "workdir": "b"}, policy).effect == "allow"
-    assert judged("Bash", {"command": "> b/x", "workdir": "/"}, policy).effect == "ask"
+    for key in ("workdir", "dir_path", "Directory", "start-path", "cwd"):
+        for place in ("/", "/etc", "~", 7):
+            assert judged("Bash", {"command": "> b/x", key: place}, policy).effect == "ask"
+    two = {"command": "> x", "workdir": "b", "cwd": "c"}
+    assert judged("Bash", two, policy).effect == "ask"
+
+
+def test_git_only_reads_in_the_directory_of_the_session() -> None:
+    """Files of a repository may be a repository themselves, with a configuration."""
+    policy = Policy(mode="read-only")
+    for more, effect in (
+        ({}, "allow"),
+        ({"workdir": "."}, "allow"),
+        ({"workdir": "/work"}, "allow"),
+        ({"workdir": "sub"}, "deny"),
+        ({"dir_path": "/etc"}, "deny"),
+        ({"workdir": "link/.."}, "deny"),
+    ):
+        assert judged("Bash", {"command": "git status", **more}, policy).effect == effect, more
+    for directories in (("/work", "/work/sub"), None):
+        moved = judged("Bash", {"command": "git status"}, policy, directories=directories)
+        assert moved.effect == "deny"
