@@ -182,7 +182,8 @@ def _git(args: Sequence[Word], directories: Sequence[str], homes: Sequence[str])
         option = rest.pop(0).text
         if option == "-C" and rest and rest[0].is_known:
             target = rest.pop(0).text
-            directories = [posixpath.join(one, target) for one in directories]
+            from_any = ("/",) if target.startswith("/") else directories
+            directories = [posixpath.join(one, target) for one in from_any]
         elif option in {"--version", "--no-pager", "--no-optional-locks", "--literal-pathspecs"}:
             continue
         else:

@@ -131,6 +131,13 @@ def test_the_directory_of_a_session_moves_with_its_shell() -> None:
     assert judged("Bash", two, policy).effect == "ask"
 
 
+def test_redirections_count_as_commands() -> None:
+    policy = Policy(mode="rules", rules=(Rule(effect="allow", actions=("write",)),))
+    assert verdict(">a " * 900, policy) == "allow"
+    assert verdict(">a " * 1100, policy) == "deny"
+    assert verdict(">a " * 600 + ";x=1" * 600, policy) == "deny"
+
+
 def test_git_only_reads_in_the_directory_of_the_session() -> None:
     """Files of a repository may be a repository themselves, with a configuration."""
     policy = Policy(mode="read-only")
@@ -146,3 +153,5 @@ def test_git_only_reads_in_the_directory_of_the_session() -> None:
     for directories in (("/work", "/work/sub"), None):
         moved = judged("Bash", {"command": "git status"}, policy, directories=directories)
         assert moved.effect == "deny"
+        named = {"command": "git -C /work status"}
+        assert judged("Bash", named, policy, directories=directories).effect == "allow"
