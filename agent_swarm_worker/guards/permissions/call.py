@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.contract.actions import action_of, canonical_name, kind_of, text_of
-from agent_swarm_worker.guards.permissions.paths import CallPath, host_of
+from agent_swarm_worker.guards.permissions.paths import FILE_ACTIONS, CallPath, host_of
 from agent_swarm_worker.guards.permissions.shell import ShellLine, SimpleCommand, read_command
 from agent_swarm_worker.guards.permissions.shell_words import Word
 
@@ -24,18 +24,22 @@ SWARM_TOOLS = "mcp__agent-swarm__"
 MASK = "[REDACTED:"
 """Where a secret was in the arguments: the harness may run something else than what is judged."""
 MAX_PATHS = 256
-_WITH_PATHS = frozenset({"read", "edit", "write", "search", "find-files", "list-directory"})
+MAX_NESTED = 16
 _WITHIN_DIRECTORY = frozenset({"search", "find-files", "list-directory"})
-_PATH_KEYS = frozenset(
-    {"path", "paths", "file", "files", "filename", "filepath", "absolutepath", "targetfile", "dir"}
-    | {"notebookpath", "dirpath", "directory", "folder", "destination", "source", "newpath", "to"}
-    | {"oldpath", "movepath", "relativeworkspacepath", "from", "filepaths", "uri"}
+_PATH_KEY = re.compile(
+    r".*(?:path|file|filename|dir|directory|folder|target|dest|destination|source|cwd)s?|to|from|uri"
 )
 """Names of arguments that are paths, in lower case and without separators."""
+_TEXTS = frozenset(
+    {"content", "contents", "oldstring", "newstring", "oldstr", "newstr", "oldtext", "newtext"}
+    | {"filetext", "inserttext", "newsource", "codeedit", "oldcontent", "newcontent", "patch"}
+    | {"patchtext", "diff", "input", "pattern", "query", "regex", "description", "instruction"}
+    | {"instructions", "explanation"}
+)
+"""Names of arguments that are text, whatever it looks like."""
 _LISTS_OF_CHANGES = frozenset({"changes", "edits", "operations", "files", "filechanges", "paths"})
 _PATCH_LINE = re.compile(r"^\*\*\* (?:(?:Add|Update|Delete) File|Move to): (.+?)\s*$", re.MULTILINE)
 _COMMAND_KEYS = ("command", "cmd", "command_line", "commandLine", "script", "argv")
-_DIRECTORY_KEYS = ("workdir", "cwd", "working_directory", "workingDirectory", "directory")
 _ADDRESS_KEYS = ("url", "uri", "urls", "address")
 _URL = re.compile(r"[a-z][a-z0-9+.-]{0,20}://[^\s'\"]+", re.IGNORECASE)
 
@@ -49,9 +53,15 @@ class Subject:
     """Of the tool: the harness's, and the usual one."""
     label: str
     """For people."""
+    claimed: ActionKind = "other"
+    """The action by its arguments, which only deny."""
     command: SimpleCommand | None = None
     paths: tuple[CallPath, ...] | None = ()
     """Those that it names; ``None`` if some are not known."""
+    other_paths: tuple[CallPath, ...] = ()
+    """Values that may be paths: what allows a call has to allow them as well."""
+    homes: tuple[str, ...] = ()
+    """The session's directory, as given and with its links resolved."""
     hosts: tuple[str, ...] = ()
 
     @property
@@ -99,19 +109,28 @@ async def read_call(
     args = request.args
     kind = kind_of(request.tool_name, tools)
     name = request.tool_name
-    if kind == "other":  # an argument must not make a known tool another one
+    if kind == "other":  # an argument makes no known tool another one, and allows nothing
         name = canonical_name(name, args)
-        kind = kind_of(name, tools)
     names = tuple(dict.fromkeys((request.tool_name, name)))
     label = action_of(request.tool_name, args, tools).subject or request.tool_name
-    subject = Subject(kind=kind, names=names, label=f"{kind} {label}")
+    homes = (places.cwd, places.real_cwd)
+    subject = Subject(
+        kind=kind,
+        names=names,
+        label=f"{kind} {label}",
+        claimed=kind_of(name, tools),
+        homes=homes,
+    )
     if kind == "shell":
         return await _shell_call(subject, args, places)
     directories = places.directories
     if kind == "fetch":
         subject = replace(subject, hosts=_hosts(args))
-    elif kind in {*_WITH_PATHS, "mcp", "other"}:
-        subject = replace(subject, paths=await _paths(kind, args, places))
+    elif kind in {*FILE_ACTIONS, "mcp", "other"}:
+        paths = await _paths(kind, args, places)
+        others = None if paths is None else await _resolved(list(_perhaps_paths(args)), places)
+        paths = None if others is None else paths
+        subject = replace(subject, paths=paths, other_paths=others or ())
     return Call(subjects=(subject,), directories=directories)
 
 
@@ -124,35 +143,65 @@ async def _paths(kind: ActionKind, args: Any, places: Places) -> tuple[CallPath,
         found = ["."]
     pattern = text_of(args, "pattern", "glob") if kind == "find-files" else ""
     leaves = pattern.startswith(("/", "~")) or ".." in pattern.split("/")
-    is_unknown = any(path is None for path in found) or len(found) > MAX_PATHS or leaves
-    if is_unknown or (not found and kind in _WITH_PATHS):
+    if leaves or (not found and kind in FILE_ACTIONS):
         return None
-    named = [path for path in found if path is not None]
+    return await _resolved(found, places)
+
+
+async def _resolved(paths: list[str | None], places: Places) -> tuple[CallPath, ...] | None:
+    named = [path for path in paths if path is not None]
+    if len(named) < len(paths) or len(named) > MAX_PATHS:
+        return None
     return tuple([one for path in named for one in await places.paths(path, (places.cwd,))])
 
 
 def _paths_in(args: Mapping[str, Any], depth: int = 0) -> Iterator[str | None]:
     """Yield all paths among the arguments; ``None`` for one that cannot be read."""
     for key, value in args.items():
-        name = re.sub(r"[^a-z]", "", str(key).lower())
+        name, is_path = _plain_name(key), _is_path_key(key)
         if isinstance(value, str):
-            if name in _PATH_KEYS:
+            if is_path:
                 yield _plain_path(value)
             if name in {"patch", "patchtext", "input", "diff"} and "*** Begin Patch" in value:
                 yield from (_plain_path(path) for path in _PATCH_LINE.findall(value))
-        elif isinstance(value, list) and name in _PATH_KEYS | _LISTS_OF_CHANGES and depth < 4:
+        elif isinstance(value, list) and (is_path or name in _LISTS_OF_CHANGES) and depth < 4:
             for item in value:
                 if isinstance(item, Mapping):
                     yield from _paths_in(item, depth + 1)
-                elif name in _PATH_KEYS:
+                elif is_path:
                     yield _plain_path(item) if isinstance(item, str) else None
         elif isinstance(value, Mapping) and name in _LISTS_OF_CHANGES and depth < 4:
             for path, change in value.items():  # codex: path to change
                 yield _plain_path(str(path))
                 if isinstance(change, Mapping):
                     yield from _paths_in(change, depth + 1)
-        elif name in _PATH_KEYS and value is not None:
+        elif is_path and value is not None:
             yield None
+
+
+def _perhaps_paths(value: Any, depth: int = 0) -> Iterator[str | None]:
+    """Yield the values that look like paths out of the session's directory, by whatever name."""
+    if depth > MAX_NESTED:
+        yield None
+    elif isinstance(value, str):
+        if value.startswith(("/", "~", "file:")) or ".." in value.split("/"):
+            yield _plain_path(value)
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            if _plain_name(key) not in _TEXTS:
+                yield from _perhaps_paths(one, depth + 1)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _perhaps_paths(one, depth + 1)
+
+
+def _plain_name(key: object) -> str:
+    return re.sub(r"[^a-z]", "", str(key).lower())
+
+
+def _is_path_key(key: object) -> bool:
+    name = _plain_name(key)
+    return name not in _TEXTS and _PATH_KEY.fullmatch(name) is not None
 
 
 def _plain_path(value: str) -> str | None:
@@ -205,14 +254,14 @@ async def _shell_call(subject: Subject, args: Any, places: Places) -> Call:
 
 def _directories(args: Any, places: Places) -> tuple[str, ...] | None:
     """Return in which directories a command may begin."""
-    found = places.directories
-    for key in _DIRECTORY_KEYS:
-        value = args.get(key) if isinstance(args, Mapping) else None
-        if value and not (isinstance(value, str) and "\0" not in value and value[0] != "~"):
-            return None
-        if value:
-            found = (posixpath.join(places.cwd, value),)
-    return found
+    fields = args if isinstance(args, Mapping) else {}
+    given = [value for key, value in fields.items() if value and _is_path_key(key)]
+    if any(not isinstance(one, str) or "\0" in one or one[0] == "~" for one in given):
+        return None
+    found = {posixpath.join(places.cwd, one) for one in given}
+    if len(found) > 1:
+        return None
+    return tuple(found) or places.directories
 
 
 def _shell_line(args: Any, directories: tuple[str, ...] | None) -> ShellLine:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from agent_swarm_worker.guards.permissions.paths import (
+    FILE_ACTIONS,
     is_path_allowed,
     matches_host,
     may_be_path,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agent_swarm_worker.guards.permissions.call import Call, Subject
+    from agent_swarm_worker.guards.permissions.paths import CallPath
     from agent_swarm_worker.guards.permissions.policy import Policy, Rule
     from agent_swarm_worker.guards.permissions.shell import SimpleCommand
     from agent_swarm_worker.guards.permissions.shell_words import Word
@@ -28,7 +30,6 @@ _READING: Final = frozenset(
     {"read", "search", "find-files", "list-directory", "plan", "question", "skill", "subagent"}
     | {"housekeeping"}
 )
-_FILES = frozenset({"read", "edit", "write", "search", "find-files", "list-directory"})
 _CHANGES = frozenset({"edit", "write"})
 _STRICTEST: Final = ("deny", "ask", "allow")
 MAX_LABEL_CHARS = 300
@@ -85,16 +86,17 @@ def _shown(rule: Rule) -> str:
 
 def _only_reads(subject: Subject) -> bool:
     if subject.command is not None:
-        return reads_only(subject.command)
+        return reads_only(subject.command, subject.homes)
     return subject.kind in _READING
 
 
 def _applies(rule: Rule, subject: Subject) -> bool:
     """True if all conditions of a rule apply; one that does not allow also applies in doubt."""
     allows = rule.effect == "allow"
-    if rule.actions is not None and subject.kind not in rule.actions:
+    kinds = {subject.kind} if allows else {subject.kind, subject.claimed}
+    if rule.actions is not None and kinds.isdisjoint(rule.actions):
         return False
-    if rule.tools is not None and not _matches_tool(rule.tools, subject):
+    if rule.tools is not None and not _matches_tool(rule.tools, subject, allows=allows):
         return False
     if rule.commands is not None:
         command = subject.command
@@ -104,7 +106,7 @@ def _applies(rule: Rule, subject: Subject) -> bool:
             return False
     is_for_any = rule.actions is None and rule.tools is None
     if rule.paths is not None:
-        if allows and is_for_any and subject.kind not in _FILES:
+        if allows and is_for_any and subject.kind not in FILE_ACTIONS:
             return False
         if not _matches_paths(rule.paths, subject, allows=allows):
             return False
@@ -120,20 +122,27 @@ def _applies(rule: Rule, subject: Subject) -> bool:
 words_of_rule = lru_cache(maxsize=4096)(words_of)
 
 
-def _matches_tool(patterns: tuple[str, ...], subject: Subject) -> bool:
-    names = [name.lower() for name in subject.names]
+def _matches_tool(patterns: tuple[str, ...], subject: Subject, *, allows: bool) -> bool:
+    names = [name.lower() for name in (subject.names[:1] if allows else subject.names)]
     return any(fnmatch.fnmatchcase(name, one.lower()) for name in names for one in patterns)
 
 
 def _is_inside(subject: Subject) -> bool:
-    return bool(subject.paths) and all(path.is_inside for path in subject.paths or ())
+    return bool(subject.paths) and all(path.is_inside for path in _all_paths(subject))
+
+
+def _all_paths(subject: Subject) -> tuple[CallPath, ...]:
+    """Return the paths that a call names, and those that it may name."""
+    return (*(subject.paths or ()), *subject.other_paths)
 
 
 def _matches_paths(patterns: tuple[str, ...], subject: Subject, *, allows: bool) -> bool:
     if allows:
         if subject.command is not None or not subject.paths:
             return False
-        return all(any(is_path_allowed(path, one) for one in patterns) for path in subject.paths)
+        return all(
+            any(is_path_allowed(path, one) for one in patterns) for path in _all_paths(subject)
+        )
     if subject.paths is None:
         return True  # it may be any file
     return any(may_be_path(path, one) for path in subject.paths for one in patterns)

@@ -9,6 +9,9 @@ from functools import lru_cache
 from posixpath import normpath
 from urllib.parse import urlsplit
 
+FILE_ACTIONS = frozenset({"read", "edit", "write", "search", "find-files", "list-directory"})
+"""Actions that are about files."""
+
 
 @dataclass(frozen=True, slots=True)
 class CallPath:

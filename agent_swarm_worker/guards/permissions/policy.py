@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from agent_swarm_worker.contract.permissions import PolicyMode
 from agent_swarm_worker.contract.spec import ActionKind
 from agent_swarm_worker.errors import BadSetting
-from agent_swarm_worker.guards.permissions.paths import check_pattern
+from agent_swarm_worker.guards.permissions.paths import FILE_ACTIONS, check_pattern
 from agent_swarm_worker.guards.permissions.wrappers import program_name
 from agent_swarm_worker.settings.base import SettingsModel, operator_only
 
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 MAX_FILE_BYTES = 1 << 20
 APPROVAL_TIMEOUT_S = 1800.0
-_WITH_PATHS = frozenset({"read", "edit", "write", "search", "find-files", "list-directory"})
-_WITH_PATHS |= {"shell", "mcp", "other"}
+_WITH_PATHS = FILE_ACTIONS | {"shell", "mcp", "other"}
 _Text = Annotated[str, Field(min_length=1, max_length=1000)]
 _Texts = Annotated[tuple[_Text, ...], Field(min_length=1, max_length=1000)]
 

@@ -6,6 +6,7 @@ so is an argument that may become such an option.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -98,8 +99,8 @@ and the others."""
 _GIT_CONFIG = frozenset({"--get", "--get-all", "--list", "-l", "get", "list"})
 
 
-def reads_only(command: SimpleCommand) -> bool:
-    """True if it is certain that the command only reads."""
+def reads_only(command: SimpleCommand, homes: Sequence[str]) -> bool:
+    """True if it is certain that the command only reads; `homes` name the session's directory."""
     name = command.words[0].text
     args = command.words[1:]
     if command.unreadable or not command.words[0].is_known:
@@ -108,6 +109,8 @@ def reads_only(command: SimpleCommand) -> bool:
         return True
     if name in _REFUSED_OPTIONS:
         return _has_none(args, *_REFUSED_OPTIONS[name])
+    if name == "git":
+        return _git(args, command.directories or (), homes)
     check = _CHECKS.get(name)
     return check is not None and check(args)
 
@@ -120,12 +123,14 @@ def _is_operand(word: Word) -> bool:
 
 def _has_none(args: Sequence[Word], letters: str, long: Sequence[str]) -> bool:
     """True if no argument is, or may become, one of these options or a shortened form of it."""
+    before = ""
     for word in args:
         text = word.text
         if not _is_operand(word):
             return False
-        if text == "--":
+        if text == "--" and not before.startswith("-"):  # else it may be the value of an option
             return True
+        before = text
         if text.startswith("--"):
             name = text[2:].partition("=")[0]
             if any(one.startswith(name) or name.startswith(one) for one in long):
@@ -149,8 +154,12 @@ def _sed(args: Sequence[Word]) -> bool:
 
 
 def _uniq(args: Sequence[Word]) -> bool:
-    operands = [word for word in args if not word.text.startswith("-")]
-    return all(_is_operand(word) for word in args) and len(operands) <= 1
+    """True with at most one file: the second one is written."""
+    texts = [word.text for word in args]
+    end = texts.index("--") if "--" in texts else len(texts)
+    operands = [text for text in texts[:end] if text == "-" or not text.startswith("-")]
+    is_certain = all(_is_operand(word) and word.is_single for word in args)
+    return is_certain and len(operands) + len(texts[end + 1 :]) <= 1
 
 
 def _date(args: Sequence[Word]) -> bool:
@@ -166,19 +175,24 @@ def _nothing(args: Sequence[Word]) -> bool:
     return not args
 
 
-def _git(args: Sequence[Word]) -> bool:
+def _git(args: Sequence[Word], directories: Sequence[str], homes: Sequence[str]) -> bool:
+    """Elsewhere the configuration may be one that somebody put into the repository as files."""
     rest = list(args)
     while rest and rest[0].text.startswith("-") and rest[0].is_known:
         option = rest.pop(0).text
-        if option == "-C" and rest and _is_operand(rest[0]):
-            rest.pop(0)
+        if option == "-C" and rest and rest[0].is_known:
+            target = rest.pop(0).text
+            from_any = ("/",) if target.startswith("/") else directories
+            directories = [posixpath.join(one, target) for one in from_any]
         elif option in {"--version", "--no-pager", "--no-optional-locks", "--literal-pathspecs"}:
             continue
         else:
             return False
     if not rest:
         return True
-    if not rest[0].is_known:
+    is_home = all(".." not in one.split("/") for one in directories) and bool(directories)
+    is_home = is_home and {posixpath.normpath(one) for one in directories} <= {*homes}
+    if not (is_home and rest[0].is_known):
         return False
     subcommand, rest = rest[0].text, rest[1:]
     texts = [word.text for word in rest]
@@ -207,5 +221,4 @@ _CHECKS: Final[Mapping[str, Callable[[Sequence[Word]], bool]]] = {
     "hostname": _nothing,
     "printenv": lambda _: True,
     "env": _nothing,
-    "git": _git,
 }

@@ -27,7 +27,7 @@ from agent_swarm_worker.guards.permissions.wrappers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from agent_swarm_worker.guards.permissions.shell_words import Token
 
@@ -50,6 +50,8 @@ class SimpleCommand:
     """Why it is not known what it runs; empty if it is."""
     is_outer: bool = False
     """It only runs another command, which is judged in its place; a rule may still deny it."""
+    directories: tuple[str, ...] | None = None
+    """Those in which it may run; ``None``: unknown."""
 
     def __str__(self) -> str:
         return " ".join(word.text for word in self.words)
@@ -100,14 +102,17 @@ def read_command(command: str | Sequence[str], directories: tuple[str, ...] | No
 class _LineReader:
     def __init__(self, line: ShellLine) -> None:
         self._line = line
+        self._is_bash = False
         self._has_loop = self._has_moved = False
 
-    def read(self, tokens: Iterable[Token], depth: int) -> None:
+    def read(self, tokens: Sequence[Token], depth: int) -> None:
         """Add the commands of these tokens."""
         if depth > MAX_DEPTH:
             raise Unreadable("is nested too deeply")
         words: list[Word] = []
         waiting = list(reversed(list(tokens)))
+        if not self._is_bash:
+            _check_for_any_shell(tokens)
         while waiting:
             token = waiting.pop()
             if isinstance(token, Word):
@@ -166,6 +171,8 @@ class _LineReader:
         words = [Word("[[")]
         while True:
             token = waiting.pop() if waiting else None
+            if isinstance(token, Redirection | Operator) and not self._is_bash:
+                raise Unreadable("has an operator in [[, which not every shell reads")
             if isinstance(token, Redirection) and token.operator in {"<", ">"}:
                 token = token.target
             if token is None or (isinstance(token, Operator) and token.text not in {"&&", "||"}):
@@ -191,11 +198,12 @@ class _LineReader:
         if operator in {"<", "<&"}:
             if not target.is_known:
                 raise Unreadable("reads from a path that is not known")
-        elif not target.is_known:
-            self._line.writes.append(FileWrite(path="", directories=None))
-        elif not _NO_FILES.fullmatch(target.text):
-            write = FileWrite(path=target.text, directories=self._line.directories)
-            self._line.writes.append(write)
+        elif not (target.is_known and _NO_FILES.fullmatch(target.text)):
+            path, directories = (
+                ("", None) if not target.is_known else (target.text, self._line.directories)
+            )
+            self._check_count()
+            self._line.writes.append(FileWrite(path=path, directories=directories))
 
     # --- simple commands
     def run(self, words: Sequence[Word], depth: int, *, directory_is_known: bool = True) -> None:
@@ -205,13 +213,16 @@ class _LineReader:
         count = next((n for n, word in enumerate(words) if not word.assigned), len(words))
         why = ""
         for word in words[:count]:
-            if not is_harmless_variable(word.assigned, word, exported=count < len(words)):
+            appends = word.text[len(word.assigned)] == "+"
+            is_read = self._is_bash or not appends  # dash runs a program of that name
+            is_harmless = is_harmless_variable(word.assigned, word, exported=count < len(words))
+            if not (is_read and is_harmless):
                 why = f"sets {word.assigned}"
         if not words[count:]:
             if why:
                 self._add(SimpleCommand(words=tuple(words), unreadable=why))
             elif words:
-                self._line.commands.append(SimpleCommand(words=tuple(words), is_outer=True))
+                self._add(SimpleCommand(words=tuple(words), is_outer=True))
             return
         command = self._named(words[count:], directory_is_known=directory_is_known)
         command = replace(command, unreadable=command.unreadable or why)
@@ -223,8 +234,10 @@ class _LineReader:
             return
         is_outer = wrapped.is_transparent and not command.unreadable
         self._add(replace(command, is_outer=is_outer))
+        outer, self._is_bash = self._is_bash, wrapped.is_bash
         for script in wrapped.scripts:
-            self.read(read_words(script), depth + 1)
+            self.read(read_words(script, is_bash=wrapped.is_bash), depth + 1)
+        self._is_bash = outer
         for inner in wrapped.commands:
             known = directory_is_known and not wrapped.changes_directory
             before = len(self._line.commands)
@@ -245,16 +258,20 @@ class _LineReader:
         program = words[0]
         name = program_name(program.text)
         why = "" if program.is_known and name else "runs a program that is not known"
-        if "/" in name and not name.startswith("/"):
-            directories = self._line.directories
-            if not directory_is_known or directories is None or len(directories) > 1:
-                why = why or f"runs {name} in a directory that is not known"
-        return SimpleCommand(words=(replace(program, text=name), *words[1:]), unreadable=why)
+        directories = self._line.directories if directory_is_known else None
+        is_relative = "/" in name and not name.startswith("/")
+        if is_relative and (directories is None or len(directories) > 1):
+            why = why or f"runs {name} in a directory that is not known"
+        named = (replace(program, text=name), *words[1:])
+        return SimpleCommand(words=named, unreadable=why, directories=directories)
 
     def _add(self, command: SimpleCommand) -> None:
-        if len(self._line.commands) >= MAX_COMMANDS:
-            raise Unreadable(f"has more than {MAX_COMMANDS} commands")
+        self._check_count()
         self._line.commands.append(command)
+
+    def _check_count(self) -> None:
+        if len(self._line.commands) + len(self._line.writes) >= MAX_COMMANDS:
+            raise Unreadable(f"has more than {MAX_COMMANDS} commands and redirections")
 
     def _change_directory(self, words: Sequence[Word]) -> None:
         """After ``cd`` the directory is the old one or the new one: it may have failed."""
@@ -270,6 +287,22 @@ class _LineReader:
             return
         after = dict.fromkeys((*before, *(posixpath.join(one, target) for one in before)))
         self._line.directories = tuple(after) if len(after) <= MAX_DIRECTORIES else None
+
+
+def _check_for_any_shell(tokens: Sequence[Token]) -> None:
+    """Refuse what dash or zsh reads in another way than bash."""
+    is_cut = is_command = False
+    for token in tokens:
+        if isinstance(token, Operator):
+            is_cut = is_command = False
+        elif isinstance(token, Redirection):
+            is_cut = is_cut or token.operator.startswith("&>")  # dash: & and >
+            if token.target.text.startswith("!"):
+                raise Unreadable("has a redirection to !, which not every shell reads")
+        elif is_cut or (is_command and token.is_bare and token.text in {"{", "}"}):
+            raise Unreadable(f"has {token.text} at a place where not every shell reads it")
+        else:
+            is_command = is_command or token.text not in _SKIPPED
 
 
 def _check_variable(name: str) -> None:

@@ -1,8 +1,9 @@
-"""Split a shell command into words, operators and redirections, as bash does.
+"""Split a shell command into words, operators and redirections, as bash and other shells do.
 
 Nothing is expanded: a word with an expansion is *unknown*, and the commands of its substitutions
 are kept beside it. Constructs that are not read (arrays, arithmetic, process substitution, extended
 patterns) raise `Unreadable`; so the reader may refuse a valid command, but takes none for another.
+What bash reads in another way than dash, or zsh, is read only if it is known that bash runs it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _PLAIN_PARAMETER = re.compile(r"[A-Za-z_]\w*|[0-9@*#?$!_-]", re.ASCII)
 _BRACED_PARAMETER = re.compile(
     r"\{#?(?:[A-Za-z_]\w*|[0-9@*#?]+)(?:(?::?[-+]|##?|%%?)[\w./*,=:+-]*)?\}", re.ASCII
 )
+_DESCRIPTOR = re.compile(r"\{\w+\}")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)\+?=", re.ASCII)
 
 
@@ -77,13 +79,13 @@ class Redirection:
 Token: TypeAlias = Word | Operator | Redirection
 
 
-def read_words(text: str) -> tuple[Token, ...]:
-    """Return the tokens of a command; raises `Unreadable`."""
+def read_words(text: str, *, is_bash: bool = False) -> tuple[Token, ...]:
+    """Return the tokens of a command, which bash runs if `is_bash`; raises `Unreadable`."""
     if len(text) > MAX_CHARS:
         raise Unreadable(f"is longer than {MAX_CHARS:,} characters")
     if found := re.search(r"[\x00-\x08\x0b-\x1f\x7f\ufffc]", text):
         raise Unreadable(f"has the control character {found[0]!r}")
-    return _Reader(text, 0).tokens(nested=False)
+    return _Reader(text, 0, is_bash=is_bash).tokens(nested=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +100,10 @@ class _HereDocument:
 
 
 class _Reader:
-    def __init__(self, text: str, depth: int) -> None:
+    def __init__(self, text: str, depth: int, *, is_bash: bool) -> None:
         if depth > MAX_DEPTH:
             raise Unreadable("is nested too deeply")
-        self._text, self._at, self._depth = text, 0, depth
+        self._text, self._at, self._depth, self._is_bash = text, 0, depth, is_bash
         self._bodies: list[_HereDocument] = []
         """Here-documents whose bodies come after the line."""
 
@@ -194,7 +196,8 @@ class _Reader:
                 lines.append(line)
             if not document.is_quoted:
                 body = _Word()
-                _Reader("\n".join(lines), self._depth + 1).here_document(body)
+                reader = _Reader("\n".join(lines), self._depth + 1, is_bash=self._is_bash)
+                reader.here_document(body)
                 document.tokens[document.place] = Redirection("<<", body.finish())
         self._bodies = []
 
@@ -240,6 +243,8 @@ class _Reader:
                     word.add(character, character)
         if self._at == begin:
             return None
+        if self._text[self._at : self._at + 1] in {"<", ">"} and _DESCRIPTOR.fullmatch(word.mask):
+            raise Unreadable("sets a variable to a descriptor")
         is_number = word.mask.isdigit() and self._at < len(self._text)
         if is_number and self._text[self._at] in "<>":
             return None
@@ -270,6 +275,8 @@ class _Reader:
 
     def _expansion(self, word: _Word, *, is_quoted: bool) -> None:
         """Read what follows a dollar sign."""
+        if not (is_quoted or self._is_bash) and self._text[self._at : self._at + 1] in {"'", '"'}:
+            raise Unreadable("has a quote behind $, which not every shell reads")
         if self._follows("'") and not is_quoted:
             self._at += 1
             self._ansi_quoted(word)
@@ -298,6 +305,8 @@ class _Reader:
             word.expand(is_single=is_quoted and "@" not in found[0])
         elif found := _PLAIN_PARAMETER.match(self._text, self._at):
             self._at = found.end()
+            if self._follows("[") and not self._is_bash:
+                raise Unreadable("has [ behind a variable, which not every shell reads")
             word.expand(is_single=is_quoted and found[0] != "@")
         else:
             word.add("$", "q")
@@ -314,7 +323,8 @@ class _Reader:
             inner.append(self._text[self._at])
             self._at += 1
         self._at += 1
-        word.nested.append(_Reader("".join(inner), self._depth + 1).tokens(nested=False))
+        reader = _Reader("".join(inner), self._depth + 1, is_bash=self._is_bash)
+        word.nested.append(reader.tokens(nested=False))
         word.expand(is_single=is_quoted)
 
     def _ansi_quoted(self, word: _Word) -> None:

@@ -46,6 +46,7 @@ _UNREAD_BUILTINS: Final[Mapping[str, str]] = {
 _EVALUATING = frozenset({"test", "[", "[[", "printf", "read"})
 """Built-ins that evaluate some of their arguments."""
 _COMPARISONS = frozenset({"=", "==", "!=", "-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-nt", "-ot"})
+_UNARY = frozenset(f"-{letter}" for letter in "bcdefghknprstuwxzGLNOS")
 _DECLARING = frozenset({"export", "declare", "typeset", "local", "readonly"})
 _SET_OPTION = re.compile(r"[-+][euxfCv]*o?")
 _LOWER_CASE = re.compile(r"[a-z_][a-z0-9_]*")
@@ -102,13 +103,23 @@ def _effect_of_evaluating(name: str, args: Sequence[Word]) -> str:
             if is_format or (args and args[0].is_known and args[0].text == "--")
             else ("may set a variable")
         )
-    if name in {"test", "["}:
-        begins_known = not args or args[0].is_known
-        compares = len(args) > 1 and args[1].is_known and args[1].text in _COMPARISONS
-        sets = any(word.text in {"-v", "-R"} or not word.is_single for word in args)
-        if sets or not (begins_known or compares):
-            return "may evaluate text"
-    return ""
+    is_test = name in {"test", "["} and not _is_plain_test(args)
+    return "may evaluate text" if is_test else ""
+
+
+def _is_plain_test(args: Sequence[Word]) -> bool:
+    """True if no word with an expansion can be ``-v``, which evaluates a subscript."""
+    if args and args[-1].is_known and args[-1].text == "]":
+        args = args[:-1]
+    if any(word.text in {"-v", "-R"} or not word.is_single for word in args):
+        return False
+    if len(args) <= 2:
+        return len(args) < 2 or args[0].is_known
+    texts = ["", *(word.text if word.is_known else "" for word in args), ""]
+    return all(
+        word.is_known or texts[n] in {*_COMPARISONS, *_UNARY} or texts[n + 2] in _COMPARISONS
+        for n, word in enumerate(args)
+    )
 
 
 def _is_own_name(word: Word) -> bool:
@@ -134,6 +145,8 @@ class Wrapped:
     commands: tuple[tuple[Word, ...], ...] = ()
     scripts: tuple[str, ...] = ()
     """Shell commands."""
+    is_bash: bool = False
+    """It is known that bash runs the scripts."""
     is_transparent: bool = True
     """The program itself needs no permission."""
     is_privileged: bool = False
@@ -153,45 +166,46 @@ def wrapped_commands(words: Sequence[Word]) -> Wrapped | None:
 
 def _split(
     words: Sequence[Word], *, flags: str = "", valued: str = "", long: Sequence[str] = ()
-) -> tuple[list[Word], list[Word]]:
-    """Split a program's own options from the rest.
+) -> tuple[list[tuple[str, str]], list[Word]]:
+    """Split a program's own options, each with its value, from the rest.
 
     `flags` and `valued` are the letters of options without and with a value; `long` has whole long
-    options, which end with ``=`` if they take a value.
+    options, which end with ``=`` if they take a value, and with ``=?`` if they are only read with
+    a value behind ``=``.
     """
-    own: list[Word] = []
+    own: list[tuple[str, str]] = []
     rest = list(words[1:])
     while rest and rest[0].text[:1] == "-" and rest[0].text != "-":
         word = rest.pop(0)
         if not word.is_known:
             raise Unreadable(f"gives {words[0].text} options that are not known")
-        own.append(word)
         if word.text == "--":
             break
         if word.text.startswith("--"):
-            name, equals, _ = word.text.partition("=")
-            if (equals and f"{name}=" in long) or (not equals and name in long):
+            name, equals, value = word.text.partition("=")
+            if (equals and {f"{name}=", f"{name}=?"} & {*long}) or (not equals and name in long):
+                own.append((name, value))
                 continue
             if f"{name}=" not in long:
                 raise Unreadable(f"gives {words[0].text} the option {name}, which is not read")
-            own.append(_value(words[0], rest))
+            own.append((name, _value(words[0], rest)))
             continue
         letters = word.text[1:]
         while letters and letters[0] in flags:
+            own.append((f"-{letters[0]}", ""))
             letters = letters[1:]
         if not letters:
             continue
         if letters[0] not in valued:
             raise Unreadable(f"gives {words[0].text} the option -{letters[0]}, which is not read")
-        if len(letters) == 1:
-            own.append(_value(words[0], rest))
+        own.append((f"-{letters[0]}", letters[1:] or _value(words[0], rest)))
     return own, rest
 
 
-def _value(program: Word, rest: list[Word]) -> Word:
+def _value(program: Word, rest: list[Word]) -> str:
     if not rest or not rest[0].is_known:
         raise Unreadable(f"gives {program.text} an option whose value is not known")
-    return rest.pop(0)
+    return rest.pop(0).text
 
 
 def _inner(rest: Sequence[Word]) -> Wrapped | None:
@@ -245,7 +259,7 @@ def _stdbuf(words: Sequence[Word]) -> Wrapped | None:
 
 def _command(words: Sequence[Word]) -> Wrapped | None:
     own, rest = _split(words, flags="pvV")
-    if any({"v", "V"} & set(word.text) for word in own):
+    if {"-v", "-V"} & {name for name, _ in own}:
         return None
     return _inner(rest)
 
@@ -292,34 +306,38 @@ def _shell(words: Sequence[Word]) -> Wrapped | None:
         return None
     if not rest or not rest[0].is_known:
         raise Unreadable(f"gives {words[0].text} commands that are not known")
-    return Wrapped(scripts=(rest[0].text,))
+    return Wrapped(scripts=(rest[0].text,), is_bash=words[0].text in {"bash", "rbash"})
 
 
-def _with_arguments(words: Sequence[Word], replaced: str | None) -> tuple[Word, ...]:
-    """Return a command with the arguments that another program adds or puts in."""
-    if replaced is None:
-        return (*words, Word("", is_known=False, is_single=False))
-    return tuple(
-        replace(word, is_known=word.is_known and replaced not in word.text) for word in words
-    )
+_ADDED = Word("", is_known=False, is_single=False)
+"""The arguments that another program adds to a command."""
+
+
+def _put_in(words: Sequence[Word], replaced: str) -> list[Word]:
+    """Return a command with an expansion for the text that another program replaces."""
+    return [
+        replace(word, text=word.text.replace(replaced, HOLE), is_known=False, bare=0)
+        if replaced in word.text
+        else word
+        for word in words
+    ]
 
 
 def _xargs(words: Sequence[Word]) -> Wrapped | None:
     long = (
         *("--null", "--no-run-if-empty", "--verbose", "--exit", "--max-args=", "--max-procs="),
-        *("--delimiter=", "--max-lines=", "--max-chars=", "--replace=", "--arg-file="),
+        *("--delimiter=", "--max-lines=?", "--max-chars=", "--replace=?", "--arg-file="),
     )
-    own, rest = _split(words, flags="0rtxo", valued="nPIiLlsdEaJR", long=long)
-    texts = [word.text for word in own]
-    if any(re.match(r"-[il]|--replace$|-J|-R", text) for text in texts):
-        raise Unreadable("gives xargs an option that is not read")
-    replaced: str | None = None
-    for number, text in enumerate(texts):
-        if found := re.match(r"-[0rtxo]*I(.*)|--replace=(.*)", text):
-            replaced = found[1] or found[2] or "".join(texts[number + 1 : number + 2])
+    own, rest = _split(words, flags="0rtxo", valued="nPILsdEa", long=long)
+    names = {name for name, _ in own}
+    replaced = next((text for name, text in reversed(own) if name in {"-I", "--replace"}), None)
+    if replaced is None:
+        return _inner([*rest, _ADDED]) if rest else None
     if replaced == "":
         raise Unreadable("gives xargs an option that is not read")
-    return _inner(_with_arguments(rest, replaced)) if rest else None
+    # Some versions forget the replacing for an option that counts, and add the arguments.
+    added = [_ADDED] if names & {"-n", "-L", "--max-args", "--max-lines"} else []
+    return _inner([*_put_in(rest, replaced), *added]) if rest else None
 
 
 def _find(words: Sequence[Word]) -> Wrapped | None:
@@ -344,7 +362,7 @@ def _find(words: Sequence[Word]) -> Wrapped | None:
             inner.append(end)
         if not inner:
             raise Unreadable("has a find without a command")
-        commands.append(_with_arguments(inner, "{}"))
+        commands.append(tuple(_put_in(inner, "{}")))
     if not commands:
         return None
     return Wrapped(commands=tuple(commands), is_transparent=False, changes_directory=is_elsewhere)

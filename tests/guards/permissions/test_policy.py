@@ -58,7 +58,15 @@ def test_no_argument_makes_a_tool_another_one() -> None:
     rule = Rule(effect="allow", tools=("mcp__github__*",))
     named = {"command": "make", "server": "github", "tool": "get_issue"}
     assert decided("Bash", named, rule) == "deny"
-    assert decided("call_tool", named, rule) == "allow"
+    assert decided("call_tool", named, rule) == "deny"
+    assert decided("call_tool", named, Rule(effect="allow", actions=("mcp",))) == "deny"
+    rest = Rule(effect="allow")
+    for rule in (
+        Rule(effect="deny", tools=("mcp__github__*",)),
+        Rule(effect="ask", actions=("mcp",)),
+    ):
+        assert decided("call_tool", named, rule, rest) == rule.effect
+    assert decided("call_tool", {}, rule, rest) == "allow"
 
 
 def test_the_first_rule_that_applies_decides() -> None:
@@ -129,6 +137,31 @@ def test_every_path_of_a_call_has_to_be_allowed() -> None:
     ):
         assert decided("Edit", args, rule) == effect, args
     assert decided("mcp__db__delete", {"path": "src/a"}, rule) == "deny"
+
+
+@pytest.mark.parametrize(
+    ("args", "effect"),
+    [
+        ({"file_path": "src/a", "target": "/etc/passwd"}, "deny"),
+        ({"file_path": "src/a", "destination_path": "b"}, "deny"),
+        ({"file_path": "src/a", "OutputDir": "b"}, "deny"),
+        ({"file_path": "src/a", "where": "/etc/passwd"}, "deny"),
+        ({"file_path": "src/a", "where": ["src/../../x"]}, "deny"),
+        ({"file_path": "src/a", "more": {"to_write": "~/.bashrc"}}, "deny"),
+        ({"file_path": "src/a", "target": "src/b", "where": "/work/src/c"}, "allow"),
+        ({"file_path": "src/a", "content": "/etc/passwd", "mode": "w"}, "allow"),
+        ({"file_path": "src/a", "old_string": "// a", "new_string": "/* b */"}, "allow"),
+        ({"notebook_path": "src/a", "new_source": "/etc/passwd"}, "allow"),
+    ],
+)
+def test_every_argument_that_may_be_a_path_has_to_be_allowed(args: Any, effect: str) -> None:
+    assert decided("Write", args, Rule(effect="allow", paths=("src/",))) == effect
+    moving = Rule(effect="allow", tools=("move_thing",), paths=("src/",))
+    assert decided("move_thing", args, moving) == effect
+    inside = Rule(effect="allow", actions=("write",))
+    leaves = any("/etc" in str(one) or ".." in str(one) or "~" in str(one) for one in args.values())
+    if effect == "deny":
+        assert decided("Write", args, inside) == ("deny" if leaves else "allow")
 
 
 def test_an_edit_outside_needs_a_rule_with_its_path() -> None:

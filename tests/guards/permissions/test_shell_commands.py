@@ -31,7 +31,7 @@ def test_verdicts_of_shell_commands(command: str, read_only: str, rules: str, as
     assert verdict(command, Policy(mode="rules", rules=RULES)) == rules
     assert verdict(command, Policy(mode="ask", rules=RULES)) == asks
     if command:  # a shell without a command does nothing
-        in_a_shell = verdict(["bash", "-lc", command], Policy(mode="rules", rules=RULES))
+        in_a_shell = verdict(["sh", "-lc", command], Policy(mode="rules", rules=RULES))
         assert in_a_shell == rules
     assert verdict(command, Policy()) == "allow"
 
@@ -49,6 +49,8 @@ def test_verdicts_of_shell_commands(command: str, read_only: str, rules: str, as
         "cat " + "x " * 30_000,
         "ls;" * 20_000,
         "cd a;" * 10_000,
+        ">a " * 20_000,
+        "a=1;" * 10_000,
         "env " * 16_000,
         "bash -c " * 8000,
         "cat <<E\n" * 8000,
@@ -68,7 +70,7 @@ def test_verdicts_of_shell_commands(command: str, read_only: str, rules: str, as
         7,
         True,
     ],
-    ids=range(28),
+    ids=range(30),
 )
 def test_hostile_commands_are_never_allowed(command: object) -> None:
     rules = (*RULES, Rule(effect="allow", commands=("env", "bash", "x", "cat")))
@@ -123,7 +125,37 @@ def test_the_directory_of_a_session_moves_with_its_shell() -> None:
     assert judged("Bash", {"command": "> b/x"}, policy).effect == "allow"
     assert judged("Bash", {"command": "> b/x"}, policy, directories=None).effect == "ask"
     assert judged("Bash", {"command": "> x", "workdir": "b"}, policy).effect == "allow"
-    assert judged("Bash", {"command": "> b/x", "workdir": "/"}, policy).effect == "ask"
+    for key in ("workdir", "dir_path", "Directory", "start-path", "cwd"):
+        for place in ("/", "/etc", "~", 7):
+            assert judged("Bash", {"command": "> b/x", key: place}, policy).effect == "ask"
+    two = {"command": "> x", "workdir": "b", "cwd": "c"}
+    assert judged("Bash", two, policy).effect == "ask"
+
+
+def test_redirections_count_as_commands() -> None:
+    policy = Policy(mode="rules", rules=(Rule(effect="allow", actions=("write",)),))
+    assert verdict(">a " * 900, policy) == "allow"
+    assert verdict(">a " * 1100, policy) == "deny"
+    assert verdict(">a " * 600 + ";x=1" * 600, policy) == "deny"
+
+
+def test_git_only_reads_in_the_directory_of_the_session() -> None:
+    """Files of a repository may be a repository themselves, with a configuration."""
+    policy = Policy(mode="read-only")
+    for more, effect in (
+        ({}, "allow"),
+        ({"workdir": "."}, "allow"),
+        ({"workdir": "/work"}, "allow"),
+        ({"workdir": "sub"}, "deny"),
+        ({"dir_path": "/etc"}, "deny"),
+        ({"workdir": "link/.."}, "deny"),
+    ):
+        assert judged("Bash", {"command": "git status", **more}, policy).effect == effect, more
+    for directories in (("/work", "/work/sub"), None):
+        moved = judged("Bash", {"command": "git status"}, policy, directories=directories)
+        assert moved.effect == "deny"
+        named = {"command": "git -C /work status"}
+        assert judged("Bash", named, policy, directories=directories).effect == "allow"
 
 
 @pytest.mark.parametrize(
