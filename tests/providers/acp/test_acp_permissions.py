@@ -13,6 +13,7 @@ from scripted_gate import DENIAL, GateOf, ScriptedGate, never
 from session_config import session_config
 
 from agent_swarm_worker.contract import (
+    Error,
     McpServer,
     PermissionDecided,
     PermissionRequest,
@@ -25,6 +26,7 @@ from agent_swarm_worker.providers.acp import permissions
 from agent_swarm_worker.providers.acp.adapter import GenericAdapter
 from agent_swarm_worker.providers.acp.target import Asking, Target
 from agent_swarm_worker.providers.acp.targets import TARGETS
+from agent_swarm_worker.providers.kit.permissions import BREACH
 
 pytestmark = pytest.mark.anyio
 
@@ -205,6 +207,27 @@ async def test_allowed_calls_are_remembered_while_they_run_and_not_without_a_bou
     assert max(map(len, kept)) == 3
     assert {len(digest) for one in kept for _, digest in one} == {32}
     assert [call_id for call_id, _ in kept[-1]] == ["c2"]
+
+
+async def test_a_denied_call_that_runs_all_the_same_ends_the_session(tmp_path: Path):
+    done = {**FAILED, "status": "completed", "rawOutput": "gone"}
+    steps = [["permission", CALL], ["update", done], ["wait", 60], ["say", "Done."]]
+    ran = await run(tmp_path, {"prompt": steps}, permissions=ScriptedGate("rm"))
+    (end,) = ran.of(ToolEnd)
+    assert (end.is_error, end.result) == (False, "gone")
+    (error,) = ran.of(Error)
+    assert error.category == BREACH
+    assert DENIAL in error.message
+    assert ran.result.is_error
+    assert error.message in str(ran.result.failure_reason)
+
+
+async def test_a_session_whose_denied_call_ran_has_not_succeeded(tmp_path: Path):
+    done = {**FAILED, "status": "completed"}
+    steps = [["permission", CALL], ["update", done], ["say", "Done."]]
+    ran = await run(tmp_path, {"prompt": steps}, permissions=ScriptedGate("rm"))
+    assert ran.result.is_error
+    assert "ran although it was denied" in str(ran.result.failure_reason)
 
 
 SWARMS = "agent-swarm_store-progress"
