@@ -35,8 +35,8 @@ SystemPromptDelivery: TypeAlias = Literal["prompt", "rules", "launch"]
 first prompt, into ``_meta.rules``, or into a file that the launch names."""
 
 ToolNames: TypeAlias = Literal["", "title", "id"]
-"""Where an agent itself names the tool of a call, besides ``name`` and ``_meta``: the title that the
-call begins with, or the call's id. Under a policy nothing else is believed."""
+"""Where an agent itself names the tool of a call, besides ``name`` and ``_meta``: in the title that
+the call begins with, or in its id. Under a policy nothing else is believed."""
 
 
 def _no_entries() -> Mapping[str, str]:

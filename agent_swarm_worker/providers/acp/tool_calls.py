@@ -144,8 +144,9 @@ class ToolCall:
             inner, inner_args = _unwrapped(name, args)
             if found := _server_tool(inner, servers):
                 return found, inner_args
-        if not self.name and self.is_mcp and text(fields.get("server")) and text(fields.get("tool")):
-            return f"mcp__{fields['server']}__{fields['tool']}", fields.get("arguments")
+        server, tool = text(fields.get("server")), text(fields.get("tool"))
+        if self.is_mcp and not self.name and server and tool:
+            return f"mcp__{server}__{tool}", fields.get("arguments")
         if args in (None, {}, ""):
             args = self._shown_paths() or ({"title": self.title} if self.title else {})
         is_named = name not in (self.kind, _BY_KIND.get(self.kind))

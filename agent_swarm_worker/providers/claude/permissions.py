@@ -94,7 +94,7 @@ class PermissionRequests:
         self._open: dict[str, _Question] = {}
         """By the CLI's id of the request."""
         self._verdicts: dict[str, tuple[bytes, Verdict]] = {}
-        """Digest of the arguments, and verdict, of the latest calls that the hook was asked about."""
+        """Digest of the arguments, and verdict, of the latest calls that the hook asked about."""
         self.failure: str | None = None
         """Why the CLI cannot be guarded."""
         hooks = {"PreToolUse": [{"hookCallbackIds": [_HOOK], "timeout": HOOK_TIMEOUT_S}]}

@@ -19,9 +19,12 @@ from agent_swarm_worker.providers.kit.native import items, mapping, number, text
 from agent_swarm_worker.providers.kit.outcome import failure
 from agent_swarm_worker.providers.kit.vendor_api import VendorError
 from agent_swarm_worker.providers.kit.vendor_records import parsed
-from agent_swarm_worker.providers.kit.vendor_session import SessionFailed, VendorSession
+from agent_swarm_worker.providers.kit.vendor_session import (
+    SessionFailed,
+    VendorSession,
+    unknown_session,
+)
 from agent_swarm_worker.providers.kit.vendor_session import end_orphan as orphan_ended
-from agent_swarm_worker.providers.kit.vendor_session import unknown_session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

@@ -272,8 +272,10 @@ AS_SWARMS = {"server": "agent-swarm", "tool": "x", "arguments": {}}
             {
                 "_meta": {"toolName": "tool_call"},
                 "rawInput": {
-                    **{"tool_name": SWARMS, "tool_input": {}},
-                    **{"name": "mcp__evil__x", "arguments": {}},
+                    "tool_name": SWARMS,
+                    "tool_input": {},
+                    "name": "mcp__evil__x",
+                    "arguments": {},
                 },
             },
             "tool_call",

@@ -22,7 +22,8 @@ async def ask(requests: PermissionRequests, call_id: str, args: Any, *, hook: bo
     fields = {"tool_use_id": call_id, "tool_name": "Write"}
     given = {"input": {**fields, "tool_input": args}} if hook else {**fields, "input": args}
     request = {"subtype": kind, **given}
-    requests.take({"type": "control_request", "request_id": f"{kind}-{call_id}", "request": request})
+    event = {"type": "control_request", "request_id": f"{kind}-{call_id}"}
+    requests.take({**event, "request": request})
     for question in requests.calls():
         await question.run()
 
