@@ -52,6 +52,15 @@ class HarnessFixture(Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
+class MarkingFixture(HarnessFixture, Protocol):
+    """A harness fixture that can show whether a tool ran; one whose harness asks should be."""
+
+    def marks(self, name: str) -> str:
+        """Return a prompt to which a tool makes a file in the working directory."""
+        ...
+
+
 def find_fixture(provider: str, where: str | None = None) -> Callable[[], HarnessFixture] | None:
     """Return the factory of a provider's harness fixture, or ``None`` if it has none.
 

@@ -9,6 +9,7 @@ import anyio
 
 from agent_swarm_worker.aio import wait_any
 from agent_swarm_worker.conformance.checks import session_check
+from agent_swarm_worker.conformance.harness_fixture import MarkingFixture
 from agent_swarm_worker.conformance.session_fixture import (
     ABORT_S,
     SESSION_S,
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 REASON = "herons may not be disturbed"
 TOO_LONG_S = 2 * SESSION_S
-"""How long a tool takes that must not run."""
+"""How long a tool takes that must not run, if the fixture has none that leaves a mark."""
+MARK = "heron"
+"""The file that the tool makes."""
 
 
 class Gate:
@@ -71,10 +74,24 @@ def _require_support(fixture: SessionFixture) -> None:
         raise NotApplicable("it asks for no permission")
 
 
+def _prompt(fixture: SessionFixture, seconds: float) -> str:
+    harness = fixture.harness
+    return harness.marks(MARK) if isinstance(harness, MarkingFixture) else harness.works(seconds)
+
+
+async def _has_run(observed: ObservedSession) -> bool:
+    return await observed.config.guest.exists(observed.config.cwd / MARK)
+
+
+async def _require_no_mark(observed: ObservedSession) -> None:
+    if await _has_run(observed):
+        broken(f"the call ran all the same; {observed.summary()}")
+
+
 async def _worked(fixture: SessionFixture, gate: Gate, seconds: float) -> ObservedSession:
     """Run a session whose agent calls a tool; return when it has ended."""
     _require_support(fixture)
-    observed = await fixture.session(fixture.harness.works(seconds), permissions=gate)
+    observed = await fixture.session(_prompt(fixture, seconds), permissions=gate)
     await observed.finish()
     if not gate.requests:
         broken(f"nobody was asked about the tool call; {observed.summary()}")
@@ -91,12 +108,15 @@ async def an_allowed_call_runs(fixture: SessionFixture) -> None:
     ends = observed.of(ToolEnd)
     if observed.result.is_error or not ends or ends[-1].is_error:
         broken(f"it did not run; {observed.summary()}")
+    if isinstance(fixture.harness, MarkingFixture) and not await _has_run(observed):
+        broken(f"the tool left no mark; {observed.summary()}")
 
 
 @session_check
 async def a_denied_call_does_not_run(fixture: SessionFixture) -> None:
     """A tool call that is denied does not run, ends as an error, and the agent hears why."""
     observed = await _worked(fixture, Gate(_deny), TOO_LONG_S)
+    await _require_no_mark(observed)
     if not any(end.is_error for end in observed.of(ToolEnd)):
         broken(f"no call ended as an error; {observed.summary()}")
     if not any(REASON in said for said in fixture.harness.heard()):
@@ -107,6 +127,7 @@ async def a_denied_call_does_not_run(fixture: SessionFixture) -> None:
 async def a_gate_that_fails_denies(fixture: SessionFixture) -> None:
     """If the permission gate raises, the tool call does not run."""
     observed = await _worked(fixture, Gate(_fail), TOO_LONG_S)
+    await _require_no_mark(observed)
     if any(event.is_allowed for event in observed.of(PermissionDecided)):
         broken("the call was allowed")
 
@@ -116,7 +137,7 @@ async def an_abort_does_not_wait_for_permission(fixture: SessionFixture) -> None
     """An abort while a permission request is open ends the session at once; nothing runs."""
     _require_support(fixture)
     gate = Gate(_never)
-    observed = await fixture.session(fixture.harness.works(TOO_LONG_S), permissions=gate)
+    observed = await fixture.session(_prompt(fixture, TOO_LONG_S), permissions=gate)
     async with anyio.create_task_group() as group:
         group.start_soon(observed.finish)
         with anyio.move_on_after(SESSION_S):
@@ -125,6 +146,7 @@ async def an_abort_does_not_wait_for_permission(fixture: SessionFixture) -> None
             broken(f"nobody was asked about the tool call; {observed.summary()}")
         await observed.session.abort()
         await observed.ended(ABORT_S, "did not end after the abort")
+    await _require_no_mark(observed)
     if not observed.result.is_error:
         broken(f"it ended well; {observed.summary()}")
     if any(event.is_allowed for event in observed.of(PermissionDecided)):

@@ -121,7 +121,8 @@ class ToolEvents:
         status = "error" if event.is_error else "ok"
         data = self._call(event, kind)
         if (decided := self._decisions.pop(event.tool_call_id, None)) is not None:
-            status = self._put_decision(data, decided, status)
+            decided_status = self._put_decision(data, decided, status)
+            status = decided_status if event.is_error else status  # else it ran
         self._add("tool.end", data, status=status, duration_ms=took_ms)
 
     def decided(self, event: PermissionDecided) -> None:

@@ -29,7 +29,7 @@ from agent_swarm_worker.contract import (
     ToolStart,
 )
 from agent_swarm_worker.errors import BadSetting, UnknownProvider
-from agent_swarm_worker.providers.acp.harness_fixture import AcpFixture
+from agent_swarm_worker.providers.acp.harness_fixture import AGENT, AcpFixture
 from agent_swarm_worker.providers.subprocess.harness_fixture import SubprocessFixture
 
 BY_NAME = {check.name: check for check in CHECKS}
@@ -60,6 +60,28 @@ async def test_the_subprocess_harness_keeps_its_promises(check: suite.Check):
 )
 async def test_an_agent_over_acp_asks_for_permission(check: suite.Check):
     assert (await outcome_of(check, "acp", harness=AcpFixture)).state == "kept"
+
+
+class Obstinate(AcpFixture):
+    """Its agent asks, and does not care for the answer."""
+
+    answer = 'return answer.get().get("optionId", "").startswith("allow")'
+    agent = AGENT.replace(answer, "return True")
+    assert agent != AGENT
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a-denied-call-does-not-run",
+        "a-gate-that-fails-denies",
+        "an-abort-does-not-wait-for-permission",
+    ],
+)
+async def test_a_call_that_runs_without_permission_is_found_by_its_mark(name: str):
+    outcome = await outcome_of(BY_NAME[name], "acp", harness=Obstinate)
+    assert (outcome.state, "ran all the same" in outcome.why) == ("broken", True), outcome
 
 
 @pytest.mark.anyio

@@ -58,6 +58,9 @@ class ModelFixture:
         program = shlex.quote(sys.executable)
         return f"[[bash:{program} -S -c 'import time; time.sleep({seconds})']]"
 
+    def marks(self, name: str) -> str:
+        return f"[[bash:touch {name}]]"
+
     def heard(self) -> Sequence[str]:
         """The texts of the last request to the model, without the model's own."""
         return self._model.requests[-1].heard if self._model.requests else []

@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import pytest
 from cli_table import PINNED
+from clis import Cli
 from real_claude import hermetic_env
 from real_codex import codex_env
 from rig import Rig, swarm_rig
@@ -96,6 +97,24 @@ async def test_read_only_denies_what_writes_and_tells_the_agent(tmp_path: Path, 
         assert set(reasons) == {"allowed", "denied"}, ends
         assert reasons["denied"], ends
         assert json.dumps(reasons["denied"])[1:-1] in json.dumps(heard(on))
+
+
+REPORTING = [cli for cli in PINNED if cli.name in ("opencode", "qwen", "grok")]
+
+
+@pytest.mark.parametrize("agent", REPORTING, ids=[cli.name for cli in REPORTING])
+async def test_an_agent_over_acp_may_use_the_swarms_own_tools(tmp_path: Path, agent: Cli):
+    async with agent.worker(tmp_path, SWARM_PERMISSIONS="read-only") as on:
+        on.within_s = MANY_SECONDS
+        task_id = await on.submit("Wait. [[say:Done]]")
+        await on.rig.until_ended(task_id, within_s=MANY_SECONDS)
+        report = agent.swarm_tool("store-progress", taskId=task_id, progress="half way")
+        task = await on.run(f"Report. {report} [[say:Done]]")
+        events = await on.rig.events(task["id"])
+        ends = [event["data"] for event in events if event["event"] == "tool.end"]
+        assert "denied" not in {end.get("permission") for end in ends}, ends
+        names = [event["data"]["toolName"] for event in events if event["event"] == "tool.start"]
+        assert "mcp__agent-swarm__store-progress" in names, events
 
 
 @of_each

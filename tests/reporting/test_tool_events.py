@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 import pytest
 
-from agent_swarm_worker.contract import CostData, Helper, ToolEnd, ToolStart
+from agent_swarm_worker.contract import CostData, Helper, PermissionDecided, ToolEnd, ToolStart
 from agent_swarm_worker.reporting.tool_events import MAX_BATCH, MAX_OPEN_CALLS, ToolEvents
 
 SERVER_NAMES = {
@@ -217,3 +219,14 @@ def test_both_ends_of_a_call_name_its_helper(events, batches):
         assert event["data"]["helperId"] == "toolu_1"
         assert event["data"]["helperName"] == "review the tests"
     assert not {"helperId", "helperName"} & set(other["data"])
+
+
+@pytest.mark.parametrize(("is_error", "status"), [(True, "skipped"), (False, "ok")])
+def test_a_denied_call_is_skipped_unless_it_ran(
+    events: ToolEvents, batches: list[Any], is_error: bool, status: str
+) -> None:
+    events.decided(PermissionDecided("c", "Bash", False, "no"))
+    events.tool_ended(ToolEnd("c", "Bash", "", is_error=is_error))
+    events.flush()
+    event = only(batches)
+    assert (event["status"], event["data"]["permission"]) == (status, "denied")

@@ -94,7 +94,12 @@ class AcpClient(JsonRpcConversation):
         self._is_guarded = state.config.permissions is not None
         if state.config.permissions is not None:
             permissions = Permissions(
-                state.config.permissions, self._updates, self._is_cancelled, self._steering.add
+                state.config.permissions,
+                self._updates,
+                self._is_cancelled,
+                self._steering.add,
+                cwd=str(state.config.cwd),
+                tools=state.spec.tools,
             )
             known = {name: permissions.guarded(name, it) for name, it in known.items()}
             answers, known = {}, {**known, ASKED: permissions.asked}

@@ -37,17 +37,18 @@ def permitted(session, call):
 def turn(number, session, prompt):
     verb, _, rest = prompt.strip().split("\\n")[-1].partition(": ")
     stop = "end_turn"
-    if verb == "work":
-        call = {"toolCallId": str(uuid.uuid4()), "title": "sleep", "kind": "execute"}
-        call["rawInput"] = {"command": "sleep " + rest}
+    if verb in ("work", "mark"):
+        words = ["sleep" if verb == "work" else "touch", rest]
+        call = {"toolCallId": str(uuid.uuid4()), "title": words[0], "kind": "execute"}
+        call["rawInput"] = {"command": " ".join(words)}
         if not permitted(session, call):
             update(session, sessionUpdate="tool_call_update", status="failed", **call)
-            rest, verb = "0", "denied"
+            words, verb = ["true"], "denied"
         else:
             update(session, sessionUpdate="tool_call", status="in_progress", **call)
-        running[session] = child = subprocess.Popen(["sleep", rest])
+        running[session] = child = subprocess.Popen(words)
         stop = "end_turn" if child.wait() == 0 else "cancelled"
-        if verb == "work":
+        if verb != "denied":
             update(session, sessionUpdate="tool_call_update", status="completed", **call)
     if stop == "end_turn":
         words = rest if verb == "answer" else "done"
@@ -86,13 +87,15 @@ for line in sys.stdin.buffer:
 class AcpFixture:
     """Configures the scripted agent as the target."""
 
+    agent = AGENT
+
     def __init__(self) -> None:
         self._folder_path = Path()
 
     @property
     def env(self) -> Mapping[str, str]:
         """The command line of the agent."""
-        words = [sys.executable, "-S", "-c", AGENT, str(self._folder_path)]
+        words = [sys.executable, "-S", "-c", self.agent, str(self._folder_path)]
         return {"ACP_TARGET_COMMAND": shlex.join(words)}
 
     def answers(self, words: str) -> str:
@@ -102,6 +105,10 @@ class AcpFixture:
     def works(self, seconds: float) -> str:
         """Return a prompt to which the agent sleeps for so long in a tool."""
         return f"work: {seconds}"
+
+    def marks(self, name: str) -> str:
+        """Return a prompt to which the agent makes a file in a tool."""
+        return f"mark: {name}"
 
     def heard(self) -> Sequence[str]:
         """Return the prompts so far."""

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.contract import PermissionRequest
+from agent_swarm_worker.contract.actions import action_of
 from agent_swarm_worker.providers.kit.conversation import SteerRequest
 from agent_swarm_worker.providers.kit.jsonrpc import RequestRefused
 from agent_swarm_worker.providers.kit.native import items, mapping, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from agent_swarm_worker.contract import PermissionGate, Verdict
+    from agent_swarm_worker.contract.spec import ActionKind
     from agent_swarm_worker.providers.acp.updates import Updates
     from agent_swarm_worker.providers.kit.jsonrpc import Handler
 
 MAX_TOLD = 50
 """Messages with reasons in a session: an agent may repeat a denied call in each turn."""
+MAX_ALLOWED = 1000
+"""Allowed calls that are remembered; what carries out an older one is asked about again."""
 ASKED = "session/request_permission"
 CANCELLED = {"outcome": {"outcome": "cancelled"}}
 _CLIENT_CALLS = {
@@ -28,6 +34,8 @@ _CLIENT_CALLS = {
     "terminal/create": "bash",
 }
 """The methods of the client that do something, by the name of the tool that they are."""
+_AS_BYTES = ("utf-8", "surrogatepass")
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 class Permissions:
@@ -42,15 +50,19 @@ class Permissions:
         updates: Updates,
         is_over: Callable[[], bool],
         tell: Callable[[SteerRequest], None],
+        *,
+        cwd: str,
+        tools: Mapping[str, ActionKind],
     ) -> None:
         self._gate = gate
+        self._cwd, self._tools = cwd, tools
         self._updates = updates
         self._is_over = is_over
         self._tell = tell
         self._numbers = itertools.count(1)
         self._tellings = itertools.count()
-        self._allowed: dict[str, frozenset[str]] = {}
-        """The texts in the arguments of each allowed call, by its id."""
+        self._allowed: dict[tuple[str, bytes], None] = {}
+        """The running calls that were allowed: id, and digest of what they do."""
         self._told: SteerRequest | None = None
         """The last text, which may still wait."""
 
@@ -64,10 +76,7 @@ class Permissions:
         if self._is_over():
             return CANCELLED
         if verdict.is_allowed:
-            texts = frozenset(filter(None, map(text, mapping(request.args).values())))
-            self._allowed[request.tool_call_id] = texts | self._allowed.pop(
-                request.tool_call_id, frozenset()
-            )
+            self._remember(request)
         else:
             self._tell_reason(request.tool_name, verdict)
         wanted = "allow_once" if verdict.is_allowed else "reject_once"
@@ -90,9 +99,9 @@ class Permissions:
         async def ask_first(native: Any) -> Any:
             call_id = f"client-{next(self._numbers)}"
             args = _arguments(name, mapping(native))
-            if self._is_part_of_allowed(text(args.get("command")) or text(args.get("path"))):
-                return await handler(native)
             request = PermissionRequest(tool_name=name, args=args, tool_call_id=call_id)
+            if self._is_part_of_allowed(request):
+                return await handler(native)
             verdict = await self._gate.decide(request)
             if not verdict.is_allowed:
                 raise RequestRefused(f"permission denied: {verdict.reason}")
@@ -100,11 +109,36 @@ class Permissions:
 
         return ask_first
 
-    def _is_part_of_allowed(self, what: str) -> bool:
-        """True if a running call was allowed for this path or command: the agent carries it out."""
-        running = {one: texts for one, texts in self._allowed.items() if self._updates.is_open(one)}
-        self._allowed = running
-        return bool(what) and any(what in texts for texts in running.values())
+    def _digest(self, request: PermissionRequest) -> bytes | None:
+        """Return the digest of what a call does and to what; ``None`` if that is not known."""
+        args = mapping(request.args)
+        action = action_of(request.tool_name, args, self._tools)
+        if action.kind not in {"read", "edit", "write", "shell"} or not action.subject:
+            return None
+        kind = "write" if action.kind == "edit" else action.kind
+        where = ""
+        if kind == "shell":
+            if args.get("args"):
+                return None
+            where = text(args.get("cwd")) or text(args.get("workdir")) or self._cwd
+        return hashlib.sha256("\0".join((kind, action.subject, where)).encode(*_AS_BYTES)).digest()
+
+    def _remember(self, request: PermissionRequest) -> None:
+        """Remember an allowed call, and forget those that have ended."""
+        self._forget_ended()
+        if (digest := self._digest(request)) is not None:
+            self._allowed[request.tool_call_id, digest] = None
+            if len(self._allowed) > MAX_ALLOWED:
+                del self._allowed[next(iter(self._allowed))]
+
+    def _forget_ended(self) -> None:
+        self._allowed = {one: None for one in self._allowed if self._updates.is_open(one[0])}
+
+    def _is_part_of_allowed(self, request: PermissionRequest) -> bool:
+        """True if a running call was allowed that does just this: the agent carries it out."""
+        self._forget_ended()
+        digest = self._digest(request)
+        return digest is not None and any(digest == one for _, one in self._allowed)
 
     def _tell_reason(self, name: str, verdict: Verdict) -> None:
         """Send the agent the reason, for which the answer has no room."""
@@ -122,4 +156,13 @@ def _arguments(name: str, params: dict[str, Any]) -> dict[str, Any]:
         return {key: params[key] for key in ("path", "content") if key in params}
     command, args = text(params.get("command")), [text(one) for one in items(params.get("args"))]
     line = shlex.join([command, *args]) if args or " " not in command else command
-    return {"command": line, "cwd": text(params.get("cwd"))}
+    variables = map(mapping, items(params.get("env")))
+    given = [_assignment(text(one.get("name")), text(one.get("value"))) for one in variables]
+    return {"command": " ".join([*given, line]), "cwd": text(params.get("cwd"))}
+
+
+def _assignment(name: str, value: str) -> str:
+    """Return a variable as in front of a command; a name that no shell takes is no harmless one."""
+    if _VARIABLE.fullmatch(name):
+        return f"{name}={shlex.quote(value)}"
+    return shlex.quote(f"{name}={value}")

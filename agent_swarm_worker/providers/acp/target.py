@@ -34,6 +34,10 @@ SystemPromptDelivery: TypeAlias = Literal["prompt", "rules", "launch"]
 """Where the system prompt goes if the agent does not take one with the session: in front of the
 first prompt, into ``_meta.rules``, or into a file that the launch names."""
 
+ToolNames: TypeAlias = Literal["", "title", "id"]
+"""Where an agent itself names the tool of a call, besides ``name`` and ``_meta``: in the title that
+the call begins with, or in its id. Under a policy nothing else is believed."""
+
 
 def _no_entries() -> Mapping[str, str]:
     return MappingProxyType({})
@@ -86,6 +90,7 @@ class Target:
     """Every successful turn has a usage, so one without is a failure."""
     has_text_errors: bool = False
     """A failed model request ends the turn as success, with the text ``Error: …``."""
+    tool_names: ToolNames = ""
     notices: tuple[str, ...] = ()
     """Regular expressions for text that the program adds to the model's answer."""
     ready_notification: str = ""

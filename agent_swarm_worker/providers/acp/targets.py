@@ -74,6 +74,7 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
             ),
             modes=("yolo",),
             model_variable="KIMI_MODEL_NAME",
+            tool_names="title",
             has_late_usage=True,
         ),
         # 7.7.9: as opencode, of which it is a fork
@@ -138,6 +139,7 @@ TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
             model_option="--model",
             can_load=False,
             stays=True,
+            tool_names="id",
             notices=(r"^\[MODE_UPDATE\] ",),
         ),
     }

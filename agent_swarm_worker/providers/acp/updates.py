@@ -53,7 +53,8 @@ class Updates:
     def __init__(self, state: AcpState) -> None:
         self._state = state
         names = [SWARM_SERVER, *(server.name for server in state.config.mcp_servers)]
-        self._servers = tuple(dict.fromkeys(names))
+        # The longest first: `a` must not claim the tools of `a-b`.
+        self._servers = tuple(sorted(dict.fromkeys(names), key=len, reverse=True))
         self._notices = [re.compile(notice) for notice in state.target.notices]
         self._streams: dict[str, _Stream] = {}
         """By the id of the helper; empty for the main agent."""
@@ -171,7 +172,7 @@ class Updates:
         if call is None:
             call = ToolCall(text(native.get("toolCallId")))
             call.merge(native)
-        name, args = call.identity(self._servers)
+        name, args = self._identity(call)
         return PermissionRequest(
             tool_name=name,
             args=args,
@@ -179,6 +180,12 @@ class Updates:
             description=call.title,
             helper=call.helper or self._helper_of(params, native),
         )
+
+    def _identity(self, call: ToolCall) -> tuple[str, Any]:
+        state = self._state
+        if state.config.permissions is None:
+            return call.identity(self._servers)
+        return call.judged(self._servers, state.spec.tools, state.target.tool_names)
 
     def _call(
         self, update: dict[str, Any], helper: Helper | None, *, is_asked: bool = False
@@ -203,14 +210,14 @@ class Updates:
 
     def _start(self, call: ToolCall) -> ToolStart:
         call.is_started = True
-        name, args = call.identity(self._servers)
+        name, args = self._identity(call)
         return ToolStart(call.id, name, args, call.helper)
 
     def _end(self, call: ToolCall) -> Iterator[ProviderEvent]:
         if not call.is_started:
             yield self._start(call)
         self._calls.pop(call.id, None)
-        name, _ = call.identity(self._servers)
+        name, _ = self._identity(call)
         is_unfinished = not call.is_over
         result = self._state.config.redactor.leaves(call.result)
         result = result or (UNFINISHED if is_unfinished else "")

@@ -8,6 +8,7 @@ closed: no answer, a bad one or the end of the input denies. Of one call the gat
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ INITIALIZE = "swarm-initialize"
 _HOOK = "swarm-permission"
 HOOK_TIMEOUT_S = 1_000_000
 """More than a week: the gate bounds how long a person may take. After it the CLI denies."""
+MAX_VERDICTS = 1000
+"""Of calls about which only the hook has asked yet; about an older one the gate is asked again."""
 _FORBIDDEN = (
     "--dangerously-skip-permissions",
     "--allow-dangerously-skip-permissions",
@@ -90,8 +93,8 @@ class PermissionRequests:
         self._calls: list[_Question] = []
         self._open: dict[str, _Question] = {}
         """By the CLI's id of the request."""
-        self._verdicts: dict[str, tuple[Any, Verdict]] = {}
-        """Arguments and verdict of each call that its hook was asked about, by the call's id."""
+        self._verdicts: dict[str, tuple[bytes, Verdict]] = {}
+        """Digest of the arguments, and verdict, of the latest calls that the hook asked about."""
         self.failure: str | None = None
         """Why the CLI cannot be guarded."""
         hooks = {"PreToolUse": [{"hookCallbackIds": [_HOOK], "timeout": HOOK_TIMEOUT_S}]}
@@ -136,12 +139,14 @@ class PermissionRequests:
         call_id = text(request.get("tool_use_id")) or text(fields.get("tool_use_id"))
         args = fields.get("tool_input") if is_hook else request.get("input")
         known = self._verdicts.pop(call_id, None) if not is_hook else None
-        if known is not None and known[0] == args:
+        if known is not None and known[0] == _digest(args):
             verdict = known[1]
         else:
             verdict = await self._gate.decide(self._request(call_id, fields, args))
         if is_hook:
-            self._verdicts[call_id] = (args, verdict)
+            self._verdicts[call_id] = _digest(args), verdict
+            if len(self._verdicts) > MAX_VERDICTS:
+                del self._verdicts[next(iter(self._verdicts))]
         self._open.pop(request_id, None)
         answered = _hook_answer(verdict) if is_hook else _permission_answer(verdict)
         response = {"subtype": "success", "request_id": request_id, "response": answered}
@@ -179,6 +184,10 @@ class _Question:
     def cancel(self) -> None:
         """Stop asking: the CLI wants no answer any more."""
         self._scope.cancel()
+
+
+def _digest(args: Any) -> bytes:
+    return hashlib.sha256(json.dumps(args, sort_keys=True).encode()).digest()
 
 
 def _hook_answer(verdict: Verdict) -> dict[str, Any]:

@@ -19,7 +19,11 @@ from agent_swarm_worker.providers.kit.native import items, mapping, number, text
 from agent_swarm_worker.providers.kit.outcome import failure
 from agent_swarm_worker.providers.kit.vendor_api import VendorError
 from agent_swarm_worker.providers.kit.vendor_records import parsed
-from agent_swarm_worker.providers.kit.vendor_session import SessionFailed, VendorSession
+from agent_swarm_worker.providers.kit.vendor_session import (
+    SessionFailed,
+    VendorSession,
+    unknown_session,
+)
 from agent_swarm_worker.providers.kit.vendor_session import end_orphan as orphan_ended
 
 if TYPE_CHECKING:
@@ -310,7 +314,7 @@ async def end_orphan(
             session = await api.marked(options.agent_id, config.session_uuid)
             session_id = text((session or {}).get("id"))
             if not session or not session_id:
-                return
+                raise unknown_session()
             take_records(records.init(session_id, resumed=False, model=_model_of(session)))
         events = await api.since(session_id, translator.last_at)
         is_new = [

@@ -170,7 +170,8 @@ def _tool(item: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """Return name and arguments of a tool call, by the names of labels (docs/api.md 9.3)."""
     match _kind(item):
         case "commandexecution":
-            return "bash", {"command": text(item.get("command"))}
+            args = {key: text(item.get(key)) for key in ("command", "cwd")}
+            return "bash", args if args["cwd"] else {"command": args["command"]}
         case "filechange":
             changes = [_change(mapping(change)) for change in items(item.get("changes"))]
             return _file_tool(changes), {"changes": changes}

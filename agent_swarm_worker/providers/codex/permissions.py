@@ -128,7 +128,11 @@ class Approvals:
             request = self._request(params, "fetch", {"url": f"https://{host}"})
         else:
             # One item may be several commands, each asked about by itself.
-            request = self._request(params, "bash", {"command": text(params.get("command"))})
+            start = self._starts.get(text(params.get("itemId")))
+            args = {"command": text(params.get("command"))}
+            if cwd := text(params.get("cwd")) or (start and text(start.args.get("cwd"))):
+                args["cwd"] = cwd
+            request = self._request(params, "bash", args)
         return await self._decided(params, request)
 
     async def _item(self, native: Any) -> dict[str, str]:

@@ -29,6 +29,7 @@ class CopilotAdapter(AcpAdapter):
     target = Target(
         name="Copilot",
         modes=(),
+        tool_names="title",
         options={"allow_all": "on"},
         model_variable="COPILOT_MODEL",
         system_prompt="launch",

@@ -19,7 +19,11 @@ from agent_swarm_worker.providers.kit import vendor_records as records
 from agent_swarm_worker.providers.kit.native import text
 from agent_swarm_worker.providers.kit.outcome import Failure, failure
 from agent_swarm_worker.providers.kit.vendor_api import VendorError
-from agent_swarm_worker.providers.kit.vendor_session import SessionFailed, VendorSession
+from agent_swarm_worker.providers.kit.vendor_session import (
+    SessionFailed,
+    VendorSession,
+    unknown_session,
+)
 from agent_swarm_worker.providers.kit.vendor_session import end_orphan as orphan_ended
 
 if TYPE_CHECKING:
@@ -133,24 +137,26 @@ class DevinSession(VendorSession[DevinTranslator]):
                 return False
             old, self._after = await self.api.messages(session_id, "")
             self._old_end = text(old[-1].get("event_id")) if old else ""
+            self.translator.seen.update(text(one.get("event_id")) for one in old)
+            # Before the message, which may start the agent without an answer to that reaching us.
+            self.record(
+                records.init(
+                    session_id,
+                    resumed=True,
+                    model="devin",
+                    url=text(session.get("url")) or f"https://app.devin.ai/sessions/{session_id}",
+                    structured_output=session.get("structured_output"),
+                    acus_consumed=session.get("acus_consumed"),
+                    after=self._old_end,
+                )
+            )
             await self.retried(send)
         except (SessionFailed, VendorError) as error:
             kind = error.kind if isinstance(error, VendorError) else error.failed.category
             if kind in {"stale_session", "invalid_request"}:
+                self._after = ""
                 return False
             raise
-        self.translator.seen.update(text(one.get("event_id")) for one in old)
-        self.record(
-            records.init(
-                session_id,
-                resumed=True,
-                model="devin",
-                url=text(session.get("url")) or f"https://app.devin.ai/sessions/{session_id}",
-                structured_output=session.get("structured_output"),
-                acus_consumed=session.get("acus_consumed"),
-                after=self._old_end,
-            )
-        )
         return True
 
     async def _poll(self) -> None:
@@ -261,7 +267,7 @@ async def end_orphan(
             session = await api.with_tag(f"{MARK}{config.session_uuid}")
             session_id = text((session or {}).get("session_id"))
             if not session or not session_id:
-                return
+                raise unknown_session()
             url = text(session.get("url"))
             take([orjson.dumps(records.init(session_id, resumed=False, model="devin", url=url))])
         session = await api.get(session_id)

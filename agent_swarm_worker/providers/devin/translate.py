@@ -112,9 +112,9 @@ class DevinTranslator(VendorTranslator):
         """Return the address of the session and the terms of its cost."""
         meta = {"sessionUrl": text(first.get("url")), "acuCostUsd": self._options.acu_cost_usd}
         limit = self._options.max_acu_limit
-        if first.get("resumed") is True:
-            self.has_begun, self.old_output = False, first.get("structured_output")
-            self._acus_before = number(first.get("acus_consumed")) or 0.0
+        self.has_begun = first.get("resumed") is not True
+        self.old_output = first.get("structured_output")
+        self._acus_before = number(first.get("acus_consumed")) or 0.0
         return meta if limit is None else {**meta, "maxAcuLimit": limit}
 
     def read_native(self, kind: str, event: Record) -> Iterator[ProviderEvent]:

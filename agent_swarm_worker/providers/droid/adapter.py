@@ -23,6 +23,7 @@ class DroidAdapter(AcpAdapter):
     target = Target(
         name="Droid",
         model_option="--model",
+        tool_names="title",
         steering="prompt",
         session_files=((".factory/sessions", "*/{id}.jsonl"), (".factory/sessions", "{id}.jsonl")),
     )

@@ -114,6 +114,10 @@ class CliSession(BaseSession):
 
     async def abort(self, reason: str = "cancelled") -> None:
         """Ask the session to end; the escalation runs inside `wait_for_completion`."""
+        self.stop(reason)
+
+    def stop(self, reason: str) -> None:
+        """Do the same at once."""
         if self._abort_reason is None:
             self._abort_reason = reason
             self.log.info(Event.SESSION_ABORTED, reason=reason)
@@ -124,6 +128,7 @@ class CliSession(BaseSession):
         if self._result is None:
             try:
                 result = await self._run_with_fallback()
+                result = as_aborted(result, self.breach) if self.breach else result
                 self._result = replace(result, session_id=result.session_id or self.session_id)
             finally:
                 self._steering.refuse("the session has ended")

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from agent_swarm_worker.contract import PermissionDecided, ToolEnd, Verdict
+from agent_swarm_worker.contract import Error, PermissionDecided, Verdict
 from agent_swarm_worker.errors import ProviderError
+from agent_swarm_worker.providers.kit.outcome import MAX_REASON_CHARS
+from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
     from agent_swarm_worker.contract import (
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
         PermissionRequest,
         ProviderEvent,
         Redactor,
+        ToolEnd,
     )
     from agent_swarm_worker.contract.permissions import PolicyMode
 
@@ -26,6 +29,8 @@ DENIED = "denied by the permission policy"
 """The reason of a denial that gives none."""
 SESSION_OVER = "the session ended before it was decided"
 MAX_DENIED = 10_000
+BREACH = "permission_breach"
+"""The category of the error that a denied call ran."""
 Emit: TypeAlias = Callable[["ProviderEvent"], None]
 
 
@@ -66,12 +71,15 @@ class ReportedGate:
         """Deny from now on: the session has ended."""
         self._is_closed = True
 
-    def ended(self, event: ToolEnd) -> ToolEnd:
-        """Return the end of a call: a denied one is an error, and says why."""
+    def ended(self, event: ToolEnd) -> tuple[ToolEnd, Error | None]:
+        """Return the end of a call, which says why it was denied, and an error if it ran anyway."""
         reason = self._denied.pop(event.tool_call_id, None)
         if reason is None:
-            return event
-        return replace(event, is_error=True, result=event.result or reason)
+            return event, None
+        if event.is_error:
+            return replace(event, result=event.result or reason), None
+        what = f"{event.tool_name} ran although it was denied: {reason}"
+        return event, Error(one_line(what, MAX_REASON_CHARS), BREACH)
 
     def _decided(self, request: PermissionRequest, verdict: Verdict) -> None:
         if not verdict.is_allowed and request.tool_call_id and len(self._denied) < MAX_DENIED:

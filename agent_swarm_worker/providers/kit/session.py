@@ -95,6 +95,8 @@ class BaseSession:
         self._backlog: list[ProviderEvent] = []
         self._backlog_bytes = 0
         self._session_id: str | None = None
+        self.breach: str | None = None
+        """The first denied call that ran anyway; with it no session has succeeded."""
         self.journal = SessionJournal(
             config.log_file, max_bytes=config.journal_max_bytes, log=self.log, sink=config.sink
         )
@@ -133,12 +135,21 @@ class BaseSession:
             listeners = self._listeners_for(kind)
         if kind is SessionInit:
             self._session_id = event.session_id  # type: ignore[union-attr]
+        breach = None
         if self._gate is not None and isinstance(event, ToolEnd):
-            event = self._gate.ended(event)
+            event, breach = self._gate.ended(event)
         if not self._listeners:
             self._add_to_backlog(event)
         for listener in listeners:
             self._call(listener, event)
+        if breach is not None:
+            self.breach = self.breach or breach.message
+            self.log.error(Event.PERMISSION, why=breach.message)
+            self.emit(breach)
+            self.stop(breach.message)
+
+    def stop(self, reason: str) -> None:
+        """End the session soon; a subclass that runs something overrides it."""
 
     def take(
         self,

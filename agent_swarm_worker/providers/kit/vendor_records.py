@@ -95,6 +95,7 @@ class VendorTranslator(EventTranslator):
         match kind, event.get("subtype"):
             case "system", "create":
                 self.is_requested = True
+                self.state.session_id = None  # of one that took no messages
                 return (Progress("Asking the vendor for a session"),)
             case "system", "init":
                 return self._init(event)

@@ -287,6 +287,11 @@ async def end_orphan(
         raise SessionFailed(Failure("not_ended", f"{title} may go on at the vendor: {why}"))
 
 
+def unknown_session() -> VendorError:
+    """Return the error of `end_orphan` for a mark that is on no session of a key."""
+    return VendorError("not_found", "no session has the mark of this one", status=404)
+
+
 def _id_of(found: Mapping[str, Any] | None) -> str:
     values = found or {}
     return str(values.get("session_id") or values.get("id") or "")

@@ -33,6 +33,7 @@ class OpencodeAdapter(AcpAdapter):
         name="opencode",
         env={"OPENCODE_DISABLE_AUTOUPDATE": "1"},
         steering="prompt",
+        tool_names="title",
         usage="last",
         system_prompt="launch",
         asking=Asking(

@@ -70,6 +70,10 @@ class PiSession(BaseSession):
 
     async def abort(self, reason: str = "cancelled") -> None:
         """Cancel the session's current request, wait or tool call."""
+        self.stop(reason)
+
+    def stop(self, reason: str) -> None:
+        """Do the same at once."""
         if self._abort_reason is None:
             self._abort_reason = reason
             self.log.info(Event.SESSION_ABORTED, reason=reason)

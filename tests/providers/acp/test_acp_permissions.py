@@ -13,6 +13,8 @@ from scripted_gate import DENIAL, GateOf, ScriptedGate, never
 from session_config import session_config
 
 from agent_swarm_worker.contract import (
+    Error,
+    McpServer,
     PermissionDecided,
     PermissionRequest,
     ToolEnd,
@@ -24,6 +26,7 @@ from agent_swarm_worker.providers.acp import permissions
 from agent_swarm_worker.providers.acp.adapter import GenericAdapter
 from agent_swarm_worker.providers.acp.target import Asking, Target
 from agent_swarm_worker.providers.acp.targets import TARGETS
+from agent_swarm_worker.providers.kit.permissions import BREACH
 
 pytestmark = pytest.mark.anyio
 
@@ -146,6 +149,188 @@ async def test_what_carries_out_an_allowed_call_is_not_asked_about_again(tmp_pat
     gate = ScriptedGate()
     await run(tmp_path, {"prompt": steps}, permissions=gate, env={"ACP_CLIENT_TOOLS": "1"})
     assert gate.asked == ["Write", "write"]
+
+
+async def test_only_what_was_allowed_itself_is_not_asked_about(tmp_path: Path):
+    work = str(tmp_path / "work")
+    path = f"{work}/yes"
+    shell = {
+        "toolCallId": "c1",
+        "kind": "execute",
+        "rawInput": {"command": "echo a", "description": path, "path": path},
+    }
+    read = {"toolCallId": "c2", "kind": "read", "rawInput": {"path": path, "note": "echo b"}}
+    env = [{"name": "LD_PRELOAD", "value": "a b"}]
+    steps = [
+        ["permission", shell],
+        ["permission", read],
+        ["terminal", {"command": "echo a"}],
+        ["terminal", {"command": "echo", "args": ["a"], "cwd": work}],
+        ["ask", "fs/read_text_file", {"path": path}],
+        ["terminal", {"command": "echo b"}],
+        ["terminal", {"command": "echo a", "env": env}],
+        ["terminal", {"command": "echo a", "env": [{"name": "BASH_FUNC_x%%", "value": "() {"}]}],
+        ["terminal", {"command": "echo a", "cwd": str(tmp_path)}],
+        ["ask", "fs/write_text_file", {"path": path, "content": "x"}],
+        ["say", "Done."],
+    ]
+    gate = ScriptedGate()
+    await run(tmp_path, {"prompt": steps}, permissions=gate, env={"ACP_CLIENT_TOOLS": "1"})
+    shown = [(one.tool_name, one.args.get("command")) for one in gate.requests[2:]]
+    assert shown == [
+        ("bash", "echo b"),
+        ("bash", "LD_PRELOAD='a b' echo a"),
+        ("bash", "'BASH_FUNC_x%%=() {' echo a"),
+        ("bash", "echo a"),
+        ("write", None),
+    ]
+
+
+async def test_allowed_calls_are_remembered_while_they_run_and_not_without_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(permissions, "MAX_ALLOWED", 3)
+    kept: list[Any] = []
+    forget = permissions.Permissions._forget_ended
+
+    def noted(self: permissions.Permissions) -> None:
+        kept.append([*self._allowed])
+        forget(self)
+
+    monkeypatch.setattr(permissions.Permissions, "_forget_ended", noted)
+    steps: list[Any] = [
+        ["permission", {**CALL, "rawInput": {"command": f"echo {number} {'x' * 500}"}}]
+        for number in range(6)
+    ]
+    steps += [["update", FAILED], ["permission", {**CALL, "toolCallId": "c2"}]] * 2
+    await run(tmp_path, {"prompt": [*steps, ["say", "Done."]]}, permissions=ScriptedGate())
+    assert max(map(len, kept)) == 3
+    assert {len(digest) for one in kept for _, digest in one} == {32}
+    assert [call_id for call_id, _ in kept[-1]] == ["c2"]
+
+
+async def test_a_denied_call_that_runs_all_the_same_ends_the_session(tmp_path: Path):
+    done = {**FAILED, "status": "completed", "rawOutput": "gone"}
+    steps = [["permission", CALL], ["update", done], ["wait", 60], ["say", "Done."]]
+    ran = await run(tmp_path, {"prompt": steps}, permissions=ScriptedGate("rm"))
+    (end,) = ran.of(ToolEnd)
+    assert (end.is_error, end.result) == (False, "gone")
+    (error,) = ran.of(Error)
+    assert error.category == BREACH
+    assert DENIAL in error.message
+    assert ran.result.is_error
+    assert error.message in str(ran.result.failure_reason)
+
+
+async def test_a_session_whose_denied_call_ran_has_not_succeeded(tmp_path: Path):
+    done = {**FAILED, "status": "completed"}
+    steps = [["permission", CALL], ["update", done], ["say", "Done."]]
+    ran = await run(tmp_path, {"prompt": steps}, permissions=ScriptedGate("rm"))
+    assert ran.result.is_error
+    assert "ran although it was denied" in str(ran.result.failure_reason)
+
+
+SWARMS = "agent-swarm_store-progress"
+OTHER = {"kind": "other"}
+AS_SWARMS = {"server": "agent-swarm", "tool": "x", "arguments": {}}
+
+
+@pytest.mark.parametrize(
+    ("names", "call", "name"),
+    [
+        ("", {"title": "read: x; touch pwn", "kind": "execute"}, "bash"),
+        ("title", {"title": "read: x; touch pwn", "kind": "execute"}, "bash"),
+        ("title", {"title": "agent-swarm/run.sh", "kind": "execute"}, "bash"),
+        ("title", {"title": "agent-swarm_x", "kind": "edit"}, "edit"),
+        ("title", {"title": "task", "kind": "delete"}, "delete"),
+        ("title", {"title": "todowrite", "kind": "move"}, "move"),
+        ("title", {"title": "read", "kind": "fetch"}, "fetch"),
+        ("title", {"title": "task", "kind": "read"}, "read"),
+        ("title", {"title": "write", "kind": "edit"}, "write"),
+        ("", {"title": "task", **OTHER}, "other"),
+        ("", {"title": "task"}, "tool"),
+        ("", {"title": SWARMS, **OTHER}, "other"),
+        ("title", {"title": SWARMS}, "mcp__agent-swarm__store-progress"),
+        ("title", {"title": SWARMS, **OTHER}, "mcp__agent-swarm__store-progress"),
+        ("title", {"title": "read: x", **OTHER}, "other"),
+        ("", {"title": "x", "toolCallId": "read__read_1", **OTHER}, "other"),
+        ("id", {"title": "x", "toolCallId": "read__read_1", **OTHER}, "read"),
+        ("", {"title": "x", "_meta": {"toolName": "bash"}, "rawInput": AS_SWARMS}, "bash"),
+        ("", {"title": "x", "kind": "execute", "rawInput": AS_SWARMS}, "bash"),
+        (
+            "",
+            {"kind": "execute", "_meta": {"is_mcp_tool_call": True}, "rawInput": AS_SWARMS},
+            "mcp__agent-swarm__x",
+        ),
+        (
+            "",
+            {"title": "use_tool", "rawInput": {"tool_name": SWARMS, "tool_input": {}}},
+            "tool",
+        ),
+        (
+            "",
+            {
+                "_meta": {"toolName": "tool_call"},
+                "rawInput": {
+                    "tool_name": SWARMS,
+                    "tool_input": {},
+                    "name": "mcp__evil__x",
+                    "arguments": {},
+                },
+            },
+            "tool_call",
+        ),
+        (
+            "",
+            {
+                "_meta": {"acme/tool": {"name": "use_tool"}},
+                "rawInput": {"tool_name": SWARMS, "tool_input": {"progress": "x"}},
+            },
+            "mcp__agent-swarm__store-progress",
+        ),
+    ],
+)
+async def test_what_the_model_writes_does_not_name_the_tool(
+    tmp_path: Path, names: Any, call: dict[str, Any], name: str
+):
+    call = {"toolCallId": "c1", "rawInput": {"command": "touch pwn"}, **call}
+    begun = {"sessionUpdate": "tool_call", "status": "pending", **call}
+    steps = [["update", begun], ["permission", call], ["say", "Done."]]
+    target, gate = Target(name="Scripted", tool_names=names), ScriptedGate()
+    ran = await run(tmp_path, {"prompt": steps}, target=target, permissions=gate)
+    assert gate.asked == [name]
+    assert {start.tool_name for start in ran.of(ToolStart)} == {name}
+
+
+async def test_a_question_alone_names_no_tool_of_the_swarm(tmp_path: Path):
+    call = {"toolCallId": "c1", "title": SWARMS, "kind": "other", "rawInput": {"a": 1}}
+    target, gate = Target(name="Scripted", tool_names="title"), ScriptedGate()
+    steps = [["permission", call], ["say", "Done."]]
+    await run(tmp_path, {"prompt": steps}, target=target, permissions=gate)
+    assert gate.asked == ["other"]
+
+
+async def test_a_server_does_not_get_the_name_of_a_shorter_one(tmp_path: Path):
+    server = McpServer(name="agent-swarm-x", transport="stdio", command="true")
+    call = {"toolCallId": "c1", "_meta": {"toolName": "agent-swarm-x_get"}, "rawInput": {"a": 1}}
+    gate = ScriptedGate()
+    steps = [["permission", call], ["say", "Done."]]
+    await run(tmp_path, {"prompt": steps}, permissions=gate, mcp_servers=(server,))
+    assert gate.asked == ["mcp__agent-swarm-x__get"]
+
+
+async def test_a_title_is_no_command_and_all_files_shown_are_judged(tmp_path: Path):
+    diffs = [{"type": "diff", "path": path} for path in ("/a", "/b")]
+    steps = [
+        ["permission", {"toolCallId": "c1", "title": "ls", "kind": "execute"}],
+        ["permission", {"toolCallId": "c2", "title": "x", "kind": "edit", "content": diffs}],
+        ["say", "Done."],
+    ]
+    gate = ScriptedGate()
+    await run(tmp_path, {"prompt": steps}, permissions=gate)
+    first, second = gate.requests
+    assert first.args == {"title": "ls"}
+    assert second.args["paths"] == ["/a", "/b"]
 
 
 async def test_the_mode_that_asks_is_set_and_options_that_end_it_are_not(tmp_path: Path):

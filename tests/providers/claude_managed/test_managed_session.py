@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -430,7 +431,8 @@ async def test_a_session_whose_id_was_never_known_is_found_and_ended(tmp_path: P
         await session.api.send(made["id"], {"type": "user.message", "content": content})
         await session.api.__aexit__()
         config.log_file.write_text('{"type": "system", "subtype": "create"}\n')
-        await orphan(config)
+        vendor.fail("GET .*/sessions$", body={"data": []})  # the first key is another user's
+        await orphan(replace(config, env={**config.env, "ANTHROPIC_API_KEY": f"{KEY}, {KEY}"}))
         assert vendor.session.status == "idle"
         vendor.fail(".", 503, times=10_000)
         with pytest.raises(ProviderError, match="may go on at the vendor"):

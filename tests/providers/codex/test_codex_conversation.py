@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from codex_config import THREAD, make_plan, make_state, recorded
+from scripted_gate import ScriptedGate
 
 from agent_swarm_worker.contract import Ending, SteerDelivery
 from agent_swarm_worker.providers.codex.app_server import AppServer
@@ -223,3 +224,26 @@ def test_half_a_surrogate_pair_is_sent_all_the_same(tmp_path: Path):
     for line in recorded("app-server", "hello")[:2]:
         server.feed(line)
     assert b'"odd ' in server.outgoing()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("item", "asked", "args"),
+    [
+        ({"cwd": "/a"}, {"cwd": "/b"}, {"command": "rm x", "cwd": "/b"}),
+        ({"cwd": "/a"}, {}, {"command": "rm x", "cwd": "/a"}),
+        ({}, {}, {"command": "rm x"}),
+    ],
+)
+async def test_the_policy_is_told_where_a_command_runs(
+    item: dict[str, str], asked: dict[str, str], args: dict[str, str], tmp_path: Path
+):
+    gate = ScriptedGate()
+    server = begun(tmp_path, permissions=gate)
+    started = {"type": "commandExecution", "id": "i", "command": "rm x", **item}
+    server.feed({"method": "item/started", "params": {"threadId": THREAD, "item": started}})
+    params = {"threadId": THREAD, "itemId": "i", "command": "rm x", **asked}
+    server.feed({"id": 0, "method": "item/commandExecution/requestApproval", "params": params})
+    for call in server.handler_calls():
+        await call.run()
+    assert [request.args for request in gate.requests] == [args]

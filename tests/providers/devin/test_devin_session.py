@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +332,64 @@ async def test_a_finished_session_goes_on_with_a_message(tmp_path: Path):
         assert (third.result.output, len(vendor.sessions)) == ("X", 2)
 
 
+SEND = "POST .*/messages"
+
+
+async def resumed(tmp_path: Path, vendor: FakeDevin) -> ProviderSessionConfig:
+    """Return the configuration of a session that continues a finished one with a long work."""
+    first = await ran(await session_of(config_of(tmp_path, vendor, "answer: One.")))
+    session_id = first.result.session_id
+    return config_of(tmp_path, vendor, "work: 100", resume_session_id=session_id)
+
+
+async def test_a_message_without_an_answer_leaves_nothing_running(tmp_path: Path):
+    async with FakeDevin() as vendor:
+        config = await resumed(tmp_path, vendor)
+        vendor.fail(SEND, 502, acts=True)
+        end = await ran(await session_of(config))
+        assert end.result.is_error
+        assert vendor.said[-1] == "work: 100"
+        assert vendor.session.status == "exit"
+
+
+async def test_an_abort_while_the_message_is_sent_leaves_nothing_running(tmp_path: Path):
+    async with FakeDevin() as vendor:
+        config = await resumed(tmp_path, vendor)
+        vendor.fail(SEND, acts=True, hangs=True)
+        session = await session_of(config)
+        async with anyio.create_task_group() as group:
+            group.start_soon(session.wait_for_completion)
+            await vendor.until_made(SEND)
+            known = [line.get("session_id") for line in journal_of(config)]
+            await session.abort()
+        assert config.resume_session_id in known, "a killed worker's successor finds it"
+        assert vendor.session.status == "exit"
+
+
+async def test_a_message_that_is_refused_leads_to_a_new_session(tmp_path: Path):
+    async with FakeDevin() as vendor:
+        config = await resumed(tmp_path, vendor)
+        vendor.fail(SEND, 400, body={"detail": "it takes none"})
+        vendor.fail("POST .*/sessions$", acts=True, hangs=True)
+        session = await session_of(config)
+        async with anyio.create_task_group() as group:
+            group.start_soon(session.wait_for_completion)
+            await vendor.until_made("POST .*/sessions$", 2)
+            await session.abort()
+        old, new = vendor.sessions.values()
+        assert (old.status, new.status) == ("running", "exit"), "only what may work is ended"
+
+
+async def test_a_new_session_after_a_refusal_answers(tmp_path: Path):
+    async with FakeDevin() as vendor:
+        config = await resumed(tmp_path, vendor)
+        vendor.fail(SEND, 400, body={"detail": "it takes none"})
+        end = await ran(await session_of(replace(config, fresh_prompt="answer: One.")))
+        assert (end.result.output, end.result.is_error) == ("One.", False)
+        assert end.result.cost is not None
+        assert end.result.cost.total_cost_usd == 0.5 * 2.25
+
+
 async def test_without_playbooks_the_prompt_has_the_text(tmp_path: Path):
     async with FakeDevin() as vendor:
         vendor.fail("GET .*/playbooks", 403, body={"detail": "no permission"})
@@ -412,6 +471,23 @@ async def test_a_session_whose_id_was_never_known_is_found_and_ended(tmp_path: P
         config.log_file.write_text('{"type": "system", "subtype": "create"}\n')
         await orphan(config)
         assert vendor.session.status == "exit"
+        await session.api.__aexit__()
+
+
+async def test_each_key_is_asked_for_a_session_whose_id_was_never_known(tmp_path: Path):
+    async with FakeDevin() as vendor:
+        config = config_of(tmp_path, vendor, "work: 100")
+        session = await session_of(config)
+        tag = f"swarm-session-{config.session_uuid}"
+        await session.api.create({"prompt": "work: 100", "tags": [tag]})
+        config.log_file.write_text('{"type": "system", "subtype": "create"}\n')
+        vendor.fail("GET .*/sessions$", body={"items": []})  # the first key is another user's
+        pool = {"DEVIN_API_KEY": f"{KEY}, {KEY}"}
+        same = {"log_file": config.log_file, "session_uuid": config.session_uuid}
+        await orphan(config_of(tmp_path, vendor, env=pool, **same))
+        assert vendor.session.status == "exit"
+        config.log_file.write_text('{"type": "system", "subtype": "create"}\n')
+        await orphan(config_of(tmp_path, vendor, **{**same, "session_uuid": "unknown"}))
         await session.api.__aexit__()
 
 

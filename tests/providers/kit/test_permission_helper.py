@@ -91,7 +91,7 @@ async def test_the_end_of_a_denied_call_says_why(tmp_path: Path):
     await gate.decide(call(1, command="rm x"))
     await gate.decide(call(2, command="ls"))
     for number, result in ((1, ""), (2, "a.txt")):
-        session.emit(ToolEnd(f"call-{number}", "Bash", result))
+        session.emit(ToolEnd(f"call-{number}", "Bash", result, is_error=number == 1))
     ends = [event for event in events if isinstance(event, ToolEnd)]
     assert [(end.is_error, end.result) for end in ends] == [(True, DENIAL), (False, "a.txt")]
 
