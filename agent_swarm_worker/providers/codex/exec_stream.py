@@ -170,8 +170,8 @@ def _tool(item: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """Return name and arguments of a tool call, by the names of labels (docs/api.md 9.3)."""
     match _kind(item):
         case "commandexecution":
-            args = {key: text(item.get(key)) for key in ("command", "cwd")}
-            return "bash", args if args["cwd"] else {"command": args["command"]}
+            where = {"cwd": cwd} if (cwd := text(item.get("cwd"))) else {}
+            return "bash", {"command": text(item.get("command")), **where}
         case "filechange":
             changes = [_change(mapping(change)) for change in items(item.get("changes"))]
             return _file_tool(changes), {"changes": changes}
