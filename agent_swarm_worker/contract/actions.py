@@ -71,8 +71,11 @@ def action_of(tool_name: str, args: Any, tools: Mapping[str, ActionKind] = USUAL
     `tools` has the actions of the harness's own tools, by their name in lower case.
     """
     native = args if isinstance(args, Mapping) else {}
-    name = canonical_name(tool_name, native)
-    if (kind := kind_of(name, tools)) == "mcp":
+    name, kind = tool_name, kind_of(tool_name, tools)
+    if kind == "other":  # an argument must not make a known tool another one
+        name = canonical_name(tool_name, native)
+        kind = kind_of(name, tools)
+    if kind == "mcp":
         return Action(kind, name.removeprefix("mcp__").replace("__", ":", 1))
     subject = text_of(native, *_SUBJECTS.get(kind, ()))
     if kind == "question" and not subject:  # claude asks several at once

@@ -54,8 +54,10 @@ class Subject:
 
     @property
     def is_swarms(self) -> bool:
-        """True for a tool of the swarm itself."""
-        return self.kind == "mcp" and self.names[0].lower().startswith(SWARM_TOOLS)
+        """True for a tool of the swarm's own server, whose name is exact."""
+        tool = self.names[0].removeprefix(SWARM_TOOLS)
+        is_other = tool == self.names[0] or not tool or "__" in tool
+        return self.kind == "mcp" and not is_other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

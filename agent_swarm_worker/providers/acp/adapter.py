@@ -202,11 +202,11 @@ async def _require_guard(config: ProviderSessionConfig, plan: Plan) -> None:
     for argument in (*plan.command, *config.additional_args):
         if _UNGUARDED.fullmatch(argument):
             raise UnguardedSession(agent, f"the argument {argument} is not allowed under it")
-    folders = plan.target.asking.code_folders if plan.target.asking else ()
+    names = plan.target.asking.code_places if plan.target.asking else ()
     for place in (config.cwd, *config.cwd.parents):
-        for folder in folders:
-            if await config.guest.exists(place / folder):
-                raise UnguardedSession(agent, f"it would run the programs in {place / folder}")
+        for name in names:
+            if await config.guest.exists(place / name):
+                raise UnguardedSession(agent, f"it would run the programs in {place / name}")
 
 
 class AcpSession(CliSession):

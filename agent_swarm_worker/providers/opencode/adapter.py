@@ -42,9 +42,11 @@ class OpencodeAdapter(AcpAdapter):
             },
             modes=(),
             # Loaded even with the switch above, and with that against plug-ins.
-            code_folders=(
-                *(".opencode/plugin", ".opencode/plugins"),
+            code_places=(
+                *(".opencode/plugin", ".opencode/plugins", ".opencode/package.json"),
                 *(".opencode/tool", ".opencode/tools"),
+                *(".opencode/opencode.json", ".opencode/opencode.jsonc"),
+                *("opencode.json", "opencode.jsonc"),
             ),
         ),
     )

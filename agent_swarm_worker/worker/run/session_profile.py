@@ -70,7 +70,7 @@ async def session_profile(
     catalogue = store.current.servers
     return SessionProfile(
         profile=profile,
-        env={**worker.environment.values(), **profile.variables},
+        env={**worker.environment.values(profile.permissions), **profile.variables},
         servers={name: catalogue[name] for name in profile.mcp},
         notes=tuple(notes),
     )

@@ -193,7 +193,7 @@ async def test_agents_that_ask_nobody_and_repositories_with_code_are_refused(tmp
     with pytest.raises(ProviderError, match="asks nobody"):
         await run(tmp_path, target=TARGETS["pi-acp"], permissions=ScriptedGate())
     (tmp_path / "work/.agent/plugins").mkdir(parents=True)
-    target = Target(name="Scripted", asking=Asking(code_folders=(".agent/plugins",)))
+    target = Target(name="Scripted", asking=Asking(code_places=(".agent/plugins",)))
     with pytest.raises(ProviderError, match=r"\.agent/plugins"):
         await run(tmp_path, target=target, permissions=ScriptedGate())
     assert not (await run(tmp_path, target=target)).result.is_error
