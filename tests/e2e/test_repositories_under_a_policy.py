@@ -98,4 +98,4 @@ async def test_nothing_of_the_repository_runs(
         arrange(on.work, ran)
         task = await on.run("Look. [[say:Done]]")
         assert not ran.exists()
-        print("RESULT", task["status"], task.get("output"), task.get("failureReason"))
+        assert task["output"] == "Done" or "would run the programs" in task["failureReason"]

@@ -24,6 +24,7 @@ from agent_swarm_worker.providers.kit.mcp_config import (
     register_secrets,
     swarm_server_of,
 )
+from agent_swarm_worker.providers.kit.permissions import repository_folders
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,9 +179,7 @@ async def _folders_outside(config: ProviderSessionConfig) -> Sequence[PurePath]:
     folders = (config.cwd, *config.cwd.parents)
     if config.permissions is None:
         return folders
-    inside = [config.cwd]
-    inside += [one for one in folders if await config.guest.exists(one / ".git")]
-    return folders[max(map(folders.index, inside)) + 1 :]
+    return folders[len(await repository_folders(config)) :]
 
 
 async def inherited_servers(

@@ -41,9 +41,10 @@ class OpencodeAdapter(AcpAdapter):
                 "OPENCODE_DISABLE_PROJECT_CONFIG": "1",
             },
             modes=(),
-            # Loaded even with the switch above, and with that against plug-ins.
+            # Loaded even with the switch above, and with that against plug-ins (measured with
+            # 1.18.33).
             code_places=(
-                *(".opencode/plugin", ".opencode/plugins", ".opencode/package.json"),
+                *(".opencode/plugin", ".opencode/plugins"),
                 *(".opencode/tool", ".opencode/tools"),
                 *(".opencode/opencode.json", ".opencode/opencode.jsonc"),
                 *("opencode.json", "opencode.jsonc"),
