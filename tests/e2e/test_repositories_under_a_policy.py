@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from cli_table import PINNED
+from rig import swarm_rig
 from test_worker_with_permissions import KINDS, MANY_SECONDS, Kind, under
+from worker_process import worker_process
 
 pytestmark = [pytest.mark.slow, pytest.mark.anyio]
 
@@ -99,3 +101,18 @@ async def test_nothing_of_the_repository_runs(
         task = await on.run("Look. [[say:Done]]")
         assert not ran.exists()
         assert task["output"] == "Done" or "would run the programs" in task["failureReason"]
+
+
+async def test_no_row_names_the_program(tmp_path: Path):
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    run = program(work, tmp_path / "ran")
+    async with CLAUDE.model() as model, swarm_rig(tmp_path) as rig:
+        await rig.set_row("CLAUDE_BINARY", run)
+        env = rig.env | CLAUDE.env(home, model.url, SWARM_PERMISSIONS="read-only")
+        async with worker_process(tmp_path, env):
+            task_id = await rig.submit("Look. [[say:Done]]", dir=str(work))
+            task = await rig.until_ended(task_id, within_s=MANY_SECONDS)
+            assert task["output"] == "Done"
+        assert not (tmp_path / "ran").exists()

@@ -97,11 +97,8 @@ async def read_call(
 ) -> Call:
     """Return what a call does; `tools` are the actions of the harness's own tools."""
     args = request.args
-    kind = kind_of(request.tool_name, tools)
-    name = request.tool_name
-    if kind == "other":  # an argument must not make a known tool another one
-        name = canonical_name(name, args)
-        kind = kind_of(name, tools)
+    name = canonical_name(request.tool_name, args, tools)
+    kind = kind_of(name, tools)
     names = tuple(dict.fromkeys((request.tool_name, name)))
     label = action_of(request.tool_name, args, tools).subject or request.tool_name
     subject = Subject(kind=kind, names=names, label=f"{kind} {label}")

@@ -276,6 +276,6 @@ def test_a_server_called_like_the_swarms_is_another(name: str):
 
 
 def test_an_allowed_command_after_an_assignment_has_a_reason():
-    decision = judged("Bash", {"command": "CI=1 ls; X=1; ls"}, Policy(mode="read-only"))
+    decision = judged("Bash", {"command": "x=a; ls"}, Policy(mode="read-only"))
     assert decision.effect == "allow"
     assert decision.reason
