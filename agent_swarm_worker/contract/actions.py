@@ -91,9 +91,7 @@ def kind_of(name: str, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> ActionK
     return kind or ("mcp" if known.startswith("mcp__") else "other")
 
 
-def canonical_name(
-    tool_name: str, args: Any, tools: Mapping[str, ActionKind] = USUAL_TOOLS
-) -> str:
+def canonical_name(tool_name: str, args: Any, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> str:
     """Return one name for a tool that harnesses name differently.
 
     Some pass server and tool of an MCP call as arguments; some write built-in tools in lower case.
