@@ -71,7 +71,7 @@ def action_of(tool_name: str, args: Any, tools: Mapping[str, ActionKind] = USUAL
     `tools` has the actions of the harness's own tools, by their name in lower case.
     """
     native = args if isinstance(args, Mapping) else {}
-    name = canonical_name(tool_name, native)
+    name = canonical_name(tool_name, native, tools)
     if (kind := kind_of(name, tools)) == "mcp":
         return Action(kind, name.removeprefix("mcp__").replace("__", ":", 1))
     subject = text_of(native, *_SUBJECTS.get(kind, ()))
@@ -91,12 +91,14 @@ def kind_of(name: str, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> ActionK
     return kind or ("mcp" if known.startswith("mcp__") else "other")
 
 
-def canonical_name(tool_name: str, args: Any) -> str:
+def canonical_name(tool_name: str, args: Any, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> str:
     """Return one name for a tool that harnesses name differently.
 
     Some pass server and tool of an MCP call as arguments; some write built-in tools in lower case.
+    An argument does not make a known tool another one.
     """
-    if isinstance(args, Mapping) and "server" in args and "tool" in args:
+    has_server = isinstance(args, Mapping) and "server" in args and "tool" in args
+    if has_server and kind_of(tool_name, tools) == "other":
         server, tool = text_of(args, "server"), text_of(args, "tool")
         if server and tool:
             return f"mcp__{server}__{tool}"

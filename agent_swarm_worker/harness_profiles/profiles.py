@@ -41,7 +41,7 @@ from agent_swarm_worker.harness_profiles.names import (
     why_no_variant,
 )
 from agent_swarm_worker.logs import Event
-from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER
+from agent_swarm_worker.providers.kit.mcp_config import is_like_swarms
 from agent_swarm_worker.providers.registry import installed_options, spec_of, supported_providers
 from agent_swarm_worker.settings import HarnessOptions, named
 from agent_swarm_worker.tool_bridge.serving import SERVER as TOOLS_SERVER
@@ -201,8 +201,7 @@ class HarnessProfiles:
             return
         for name, node in servers.value.items():
             found = [*problems_of(CatalogueServer, node.plain())]
-            is_swarms = f"{folded(name)}--".startswith(f"{SWARM_SERVER}--")
-            if is_swarms or folded(name) == TOOLS_SERVER:
+            if is_like_swarms(name) or folded(name) == TOOLS_SERVER:
                 found.append(((), "this is the name of a server of the worker's own"))
             elif not _SERVER.fullmatch(name):
                 found.append(((), "a name has letters, digits, - and _"))

@@ -65,12 +65,12 @@ def decision_line(event: PermissionDecided, scrub: Callable[[str], str] = str) -
 
 def has_label(tool_name: str, args: Any, *, tools: Mapping[str, ActionKind] = USUAL_TOOLS) -> bool:
     """True if `label` returns a text for this call."""
-    name = canonical_name(tool_name, args)
+    name = canonical_name(tool_name, args, tools)
     return kind_of(name, tools) not in _UNTOLD and not _is_own_report(name)
 
 
 def _label(tool_name: str, args: Any, tools: Mapping[str, ActionKind]) -> str | None:
-    name = canonical_name(tool_name, args)
+    name = canonical_name(tool_name, args, tools)
     action = action_of(tool_name, args, tools)
     if action.kind in _UNTOLD or _is_own_report(name):
         return None

@@ -101,6 +101,7 @@ def test_a_secret_is_scrubbed_before_the_cut_so_that_no_half_remains(redactor):
         ("read_file", {}, "read_file"),
         ("call", {"server": "s", "tool": "t"}, "mcp__s__t"),
         ("call", {"server": "s", "tool": 5}, "Call"),
+        ("bash", {"server": "s", "tool": "t"}, "Bash"),
         ("", {}, ""),
     ],
 )

@@ -57,6 +57,7 @@ def only(batches):
         ("TodoWrite", {"todos": []}, "plan", {}),
         ("mcp__linear__create_issue", {"title": "x"}, "mcp", {}),
         ("x", {"server": "linear", "tool": "create_issue"}, "mcp", {}),
+        ("Bash", {"command": "ls", "server": "s", "tool": "t"}, "shell", {}),
         ("Frobnicate", {"path": "/a"}, "other", {}),
         ("run_it", {"command": "ls"}, "shell", {}),
         ("Read", None, "read", {}),

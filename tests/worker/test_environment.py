@@ -11,6 +11,7 @@ from rig import AGENT, Rig, harness, running_worker, swarm_rig
 
 from agent_swarm_worker.api.wire.resources import ConfigRow
 from agent_swarm_worker.api.wire.tasks import Task
+from agent_swarm_worker.guards.permissions.policy import PermissionSettings
 from agent_swarm_worker.guards.scrubbing.scrubber import Scrubber
 from agent_swarm_worker.logs import Event, Log
 from agent_swarm_worker.providers.claude.spec import SPEC as CLAUDE
@@ -124,6 +125,21 @@ def test_rows_may_say_who_signs_commits_and_name_what_only_looks_alike():
     names = ("GIT_AUTHOR_NAME", "GIT_COMMITTER_EMAIL", "MY_CA", "PROXY_COUNT", "SANDPATH", "GITX")
     env = environment()
     assert env.apply(rows(**dict.fromkeys(names, "x"))) == set(names)
+
+
+PROGRAMS = ("CLAUDE_BINARY", "codex_path_override", "PI_BINARY", "ACP_TARGET_ARGS", "ACP_COMMAND")
+
+
+def test_under_a_policy_no_row_names_a_program(capsys: pytest.CaptureFixture[str]):
+    named = rows(**dict.fromkeys(PROGRAMS, "/tmp/x"))
+    own = OWN | {"SWARM_PERMISSIONS": "read-only", "CLAUDE_BINARY": "mine"}
+    env = Environment(own, scrubber=Scrubber(), log=Log())
+    assert env.apply(named) == frozenset()
+    assert env.values() == own
+    assert capsys.readouterr().out.count("config.ignored") == len(PROGRAMS)
+    free = environment()
+    assert free.apply(named) == set(PROGRAMS)
+    assert free.values(PermissionSettings(policy="read-only")) == OWN
 
 
 @pytest.mark.long

@@ -66,8 +66,10 @@ class Subject:
 
     @property
     def is_swarms(self) -> bool:
-        """True for a tool of the swarm itself."""
-        return self.kind == "mcp" and self.names[0].lower().startswith(SWARM_TOOLS)
+        """True for a tool of the swarm's own server, whose name is exact."""
+        tool = self.names[0].removeprefix(SWARM_TOOLS)
+        is_other = tool == self.names[0] or not tool or "__" in tool
+        return self.kind == "mcp" and not is_other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +112,7 @@ async def read_call(
     kind = kind_of(request.tool_name, tools)
     name = request.tool_name
     if kind == "other":  # an argument makes no known tool another one, and allows nothing
-        name = canonical_name(name, args)
+        name = canonical_name(name, args, tools)
     names = tuple(dict.fromkeys((request.tool_name, name)))
     label = action_of(request.tool_name, args, tools).subject or request.tool_name
     homes = (places.cwd, places.real_cwd)

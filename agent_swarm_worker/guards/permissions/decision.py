@@ -50,7 +50,7 @@ def decide(call: Call, policy: Policy) -> Decision:
     decisions = [_decide_one(subject, policy) for subject in call.subjects]
     if not decisions:
         return Decision("deny", "the call cannot be read")
-    return min(decisions, key=lambda one: _STRICTEST.index(one.effect))
+    return min(decisions, key=lambda one: (_STRICTEST.index(one.effect), not one.reason))
 
 
 def _decide_one(subject: Subject, policy: Policy) -> Decision:

@@ -27,7 +27,7 @@ from agent_swarm_worker.providers.acp.target import CUSTOM, Target
 from agent_swarm_worker.providers.acp.targets import TARGETS
 from agent_swarm_worker.providers.kit.cli_session import CliSession
 from agent_swarm_worker.providers.kit.launch import CliHarness, SpecAdapter
-from agent_swarm_worker.providers.kit.permissions import UnguardedSession
+from agent_swarm_worker.providers.kit.permissions import UnguardedSession, repository_folders
 from agent_swarm_worker.providers.registry import create_provider, supported_providers
 from agent_swarm_worker.settings import named
 
@@ -202,11 +202,11 @@ async def _require_guard(config: ProviderSessionConfig, plan: Plan) -> None:
     for argument in (*plan.command, *config.additional_args):
         if _UNGUARDED.fullmatch(argument):
             raise UnguardedSession(agent, f"the argument {argument} is not allowed under it")
-    folders = plan.target.asking.code_folders if plan.target.asking else ()
-    for place in (config.cwd, *config.cwd.parents):
-        for folder in folders:
-            if await config.guest.exists(place / folder):
-                raise UnguardedSession(agent, f"it would run the programs in {place / folder}")
+    names = plan.target.asking.code_places if plan.target.asking else ()
+    for place in await repository_folders(config):
+        for name in names:
+            if await config.guest.exists(place / name):
+                raise UnguardedSession(agent, f"it would run the programs in {place / name}")
 
 
 class AcpSession(CliSession):

@@ -52,9 +52,9 @@ class Asking:
     modes: tuple[str, ...] = ASKING_MODES
     options: Mapping[str, str] = field(default_factory=_no_entries)
     """Configuration options that are set if the agent has them."""
-    code_folders: tuple[str, ...] = ()
-    """Folders of a repository whose programs it runs whatever its settings are: with one of them a
-    session is refused."""
+    code_places: tuple[str, ...] = ()
+    """Folders and files of a repository that make it run programs whatever its settings are: with
+    one of them a session is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,12 +17,14 @@ from agent_swarm_worker.providers.claude.spec import ANTHROPIC_KEY, SPEC, Claude
 from agent_swarm_worker.providers.kit.launch import Launch
 from agent_swarm_worker.providers.kit.mcp_config import (
     SWARM_SERVER,
+    is_like_swarms,
     mcp_config_bytes,
     merged_entry,
     read_mcp_config,
     register_secrets,
     swarm_server_of,
 )
+from agent_swarm_worker.providers.kit.permissions import repository_folders
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,7 +158,8 @@ async def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None =
     The CLI reads this file and no other, so the swarm's server is always in it, with the headers
     that attribute nested calls to this task (docs/api.md 15.3).
     """
-    inherited = await inherited_servers(config.guest, config.cwd, log=log or Log())
+    outside = await _folders_outside(config)
+    inherited = await inherited_servers(config.guest, outside, log=log or Log())
     for entry in inherited.values():
         register_secrets(entry, config.redactor)
     ours = swarm_server_of(config)
@@ -167,16 +170,30 @@ async def session_mcp_config(config: ProviderSessionConfig, *, log: Log | None =
     return mcp_config_bytes([ours, *installed], inherited)
 
 
-async def inherited_servers(guest: Guest, cwd: PurePath, *, log: Log) -> dict[str, dict[str, Any]]:
-    """Collect the servers of every ``.mcp.json`` from `cwd` up to the root.
+async def _folders_outside(config: ProviderSessionConfig) -> Sequence[PurePath]:
+    """Return the folders, upwards, whose servers a session inherits.
+
+    Under a permission policy they are above the working directory and every repository around it:
+    what lies there would be started unasked.
+    """
+    folders = (config.cwd, *config.cwd.parents)
+    if config.permissions is None:
+        return folders
+    return folders[len(await repository_folders(config)) :]
+
+
+async def inherited_servers(
+    guest: Guest, folders: Sequence[PurePath], *, log: Log
+) -> dict[str, dict[str, Any]]:
+    """Collect the servers of every ``.mcp.json`` in `folders`, from the lowest up.
 
     Of two entries with one name the one nearer to the root counts: it is the operator's, and a
-    repository must not replace it.
+    repository must not replace it. None has a name that may be taken for the swarm's.
     """
     servers: dict[str, dict[str, Any]] = {}
-    for folder in (cwd, *cwd.parents):
+    for folder in folders:
         for name, entry in (await _read(guest, folder / FILE_NAME, log)).items():
-            if isinstance(entry, dict):
+            if isinstance(entry, dict) and (name == SWARM_SERVER or not is_like_swarms(name)):
                 servers[name] = entry
             else:
                 log.warning(Event.MCP_CONFIG, path=str(folder / FILE_NAME), skipped=name)

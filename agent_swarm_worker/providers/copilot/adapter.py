@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agent_swarm_worker.providers.acp.adapter import AcpAdapter
 from agent_swarm_worker.providers.acp.launch import text_file
-from agent_swarm_worker.providers.acp.target import Target
+from agent_swarm_worker.providers.acp.target import Asking, Target
 from agent_swarm_worker.providers.copilot.spec import SPEC, CopilotOptions
 
 if TYPE_CHECKING:
@@ -30,6 +30,14 @@ class CopilotAdapter(AcpAdapter):
         name="Copilot",
         modes=(),
         tool_names="title",
+        # What these would run was not measured.
+        asking=Asking(
+            code_places=(
+                *(".mcp.json", ".github/mcp.json", ".vscode/mcp.json", ".copilot"),
+                *(".github/hooks", ".github/copilot", ".github/extensions", ".github/lsp.json"),
+                *(".claude/settings.json", ".claude/settings.local.json"),
+            )
+        ),
         options={"allow_all": "on"},
         model_variable="COPILOT_MODEL",
         system_prompt="launch",

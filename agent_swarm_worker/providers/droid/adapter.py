@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.providers.acp.adapter import AcpAdapter
-from agent_swarm_worker.providers.acp.target import Target
+from agent_swarm_worker.providers.acp.target import Asking, Target
 from agent_swarm_worker.providers.droid.spec import FACTORY, SPEC, DroidOptions
 
 if TYPE_CHECKING:
@@ -24,6 +24,13 @@ class DroidAdapter(AcpAdapter):
         name="Droid",
         model_option="--model",
         tool_names="title",
+        # What these would run was not measured.
+        asking=Asking(
+            code_places=(
+                *(".factory/mcp.json", ".factory/settings.json", ".factory/settings.local.json"),
+                *(".factory/hooks", ".factory/hooks.json", ".factory/plugins", ".mcp.json"),
+            )
+        ),
         steering="prompt",
         session_files=((".factory/sessions", "*/{id}.jsonl"), (".factory/sessions", "{id}.jsonl")),
     )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent_swarm_worker.providers.acp.adapter import AcpAdapter
-from agent_swarm_worker.providers.acp.target import Target
+from agent_swarm_worker.providers.acp.target import Asking, Target
 from agent_swarm_worker.providers.grok.spec import SPEC, GrokOptions
 
 if TYPE_CHECKING:
@@ -28,6 +28,15 @@ class GrokAdapter(AcpAdapter):
         name="Grok",
         env={"GROK_DISABLE_AUTOUPDATER": "1", "GROK_TELEMETRY_ENABLED": "0"},
         modes=(),
+        # What these would run was not measured.
+        asking=Asking(
+            code_places=(
+                *(".grok/config.toml", ".grok/hooks", ".grok/hooks.json", ".grok/plugins"),
+                *(".grok/settings.json", ".grok/settings.local.json", ".grok/lsp.json"),
+                *(".mcp.json", ".cursor/mcp.json", ".cursor/hooks.json"),
+                *(".claude/settings.json", ".claude/settings.local.json", ".claude/plugins"),
+            )
+        ),
         system_prompt="rules",
         ready_notification="_x.ai/mcp_initialized",
         session_files=((".grok/sessions", "*/{id}/*"),),

@@ -24,6 +24,11 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
+def is_like_swarms(name: str) -> bool:
+    """True for a name of a server whose tools may be taken for the swarm's."""
+    return name.strip().lower().replace("_", "-").startswith(SWARM_SERVER)
+
+
 def swarm_server(
     *,
     api_url: str,

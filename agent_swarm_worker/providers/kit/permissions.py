@@ -16,10 +16,14 @@ from agent_swarm_worker.providers.kit.outcome import MAX_REASON_CHARS
 from agent_swarm_worker.text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import PurePath
+
     from agent_swarm_worker.contract import (
         PermissionGate,
         PermissionRequest,
         ProviderEvent,
+        ProviderSessionConfig,
         Redactor,
         ToolEnd,
     )
@@ -99,6 +103,13 @@ def _checked(verdict: Any) -> Verdict:
     if not isinstance(verdict, Verdict) or verdict.is_allowed is not True:
         return Verdict(False, str(getattr(verdict, "reason", "") or DENIED))
     return verdict
+
+
+async def repository_folders(config: ProviderSessionConfig) -> Sequence[PurePath]:
+    """Return the working directory and those above it within any repository: not the operator's."""
+    folders = (config.cwd, *config.cwd.parents)
+    roots = [n for n, one in enumerate(folders) if await config.guest.exists(one / ".git")]
+    return folders[: max(roots, default=0) + 1]
 
 
 class UnguardedSession(ProviderError):

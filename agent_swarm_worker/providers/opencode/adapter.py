@@ -42,10 +42,13 @@ class OpencodeAdapter(AcpAdapter):
                 "OPENCODE_DISABLE_PROJECT_CONFIG": "1",
             },
             modes=(),
-            # Loaded even with the switch above, and with that against plug-ins.
-            code_folders=(
+            # Loaded even with the switch above, and with that against plug-ins (measured with
+            # 1.18.33).
+            code_places=(
                 *(".opencode/plugin", ".opencode/plugins"),
                 *(".opencode/tool", ".opencode/tools"),
+                *(".opencode/opencode.json", ".opencode/opencode.jsonc"),
+                *("opencode.json", "opencode.jsonc"),
             ),
         ),
     )

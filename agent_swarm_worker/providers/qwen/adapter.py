@@ -33,10 +33,10 @@ _TOOLS = (
 _GUARDED = {
     "disableAllHooks": True,
     "permissions": {"ask": list(_TOOLS)},
-    "tools": {"approvalMode": "default"},
+    "tools": {"approvalMode": "default", "discoveryCommand": "", "callCommand": ""},
 }
-"""Goes before the settings of the user and of a repository, whose hooks, rules and tool servers
-would otherwise run what nobody is asked about (measured with 0.24.4)."""
+"""Goes before the settings of the user and of a repository, whose hooks, rules, commands and tool
+servers would otherwise run what nobody is asked about (measured with 0.24.4)."""
 DISCOVERY_MS = 60_000
 
 
@@ -75,7 +75,8 @@ class QwenAdapter(AcpAdapter):
         if config.permissions is not None:
             path = config.private_dir / "qwen" / "settings.json"
             env[OVERRIDES] = str(path)
-            guarded = orjson.dumps({**_GUARDED, "mcp": {"allowed": list(servers)}})
+            mcp = {"allowed": list(servers), "serverCommand": ""}
+            guarded = orjson.dumps({**_GUARDED, "mcp": mcp, "mcpServers": servers})
             files.append(PrivateFile(path=path, content=guarded))
         return replace(plan, env={**plan.env, **env}, files=tuple(files), mcp_servers=())
 

@@ -82,6 +82,7 @@ class Environment:
             (*CORE_MODELS, *installed_options().values()),
             [prefix for spec in known_specs() for prefix in spec.operator_prefixes],
         )
+        self._programs = program_variables()
         self._settings = checked_settings(self._process)
         self.permissions = operator_policy(self._process)
         """Read once: an agent that changes the operator's file of rules changes nothing."""
@@ -92,9 +93,17 @@ class Environment:
         """Settings read from the environment in force."""
         return self._settings
 
-    def values(self) -> dict[str, str]:
-        """Return a copy of the environment in force."""
-        usable = {key: value for key, value in self._rows.items() if key not in self._ignored}
+    def values(self, permissions: PermissionSettings | None = None) -> dict[str, str]:
+        """Return a copy of the environment in force.
+
+        If a harness profile's `permissions` make a policy, no row names a program.
+        """
+        is_guarded = self.permissions.overridden(permissions).mode != "bypass"
+        usable = {
+            key: value
+            for key, value in self._rows.items()
+            if key not in self._ignored and not (is_guarded and key.upper() in self._programs)
+        }
         return {**self._process, **usable}
 
     def for_own_git(self, env: Mapping[str, str]) -> dict[str, str]:
@@ -112,6 +121,9 @@ class Environment:
             if row.is_secret:
                 self._scrubber.add(row.key, row.value)
             if self._is_operators(row.key):
+                refused.add(row.key)
+                continue
+            if self.permissions.mode != "bypass" and row.key.upper() in self._programs:
                 refused.add(row.key)
                 continue
             if not row.value.strip() and row.key in BLANK_IS_IGNORED and row.key in self._process:
@@ -149,6 +161,17 @@ class Environment:
     def _ignore(self, key: str, why: str) -> None:
         self._log.warning(Event.CONFIG_IGNORED, key=key, why=why)
         self._ignored |= {key}
+
+
+def program_variables() -> frozenset[str]:
+    """Return the variables that name a harness's program or what it loads, in upper case.
+
+    Under a permission policy only the operator sets them: nobody is asked about such a program.
+    """
+    names = {"OPENCODE_CONFIG_CONTENT", "ACP_COMMAND"}
+    for spec in known_specs():
+        names.update(spec.command_variables, spec.program.variables if spec.program else ())
+    return frozenset(map(str.upper, names))
 
 
 def checked_settings(env: Mapping[str, str]) -> Settings:

@@ -104,7 +104,8 @@ class Core:
 
     def harness_env(self) -> dict[str, str]:
         """Return the environment in force, and over it the variables of the harness profile."""
-        return {**self.environment.values(), **self.harness.profile.variables}
+        profile = self.harness.profile
+        return {**self.environment.values(profile.permissions), **profile.variables}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

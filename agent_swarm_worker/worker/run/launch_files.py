@@ -23,7 +23,7 @@ from agent_swarm_worker.errors import ApiError, StateUnwritable
 from agent_swarm_worker.files import make_private_dir
 from agent_swarm_worker.guards.scrubbing.secret_names import is_secret_name
 from agent_swarm_worker.logs import Event, Log
-from agent_swarm_worker.providers.kit.mcp_config import SWARM_SERVER, swarm_server
+from agent_swarm_worker.providers.kit.mcp_config import is_like_swarms, swarm_server
 from agent_swarm_worker.providers.registry import adapter_spec
 from agent_swarm_worker.tool_bridge.serving import SERVER as TOOLS_SERVER
 
@@ -185,8 +185,7 @@ def _server(worker: Core, server: InstalledMcpServer, redactor: Redactor) -> Mcp
         if is_secret_name(name) or len(value) >= MIN_SECRET_CHARS:
             redactor.add(name, value.removeprefix("Bearer "))
     why = server.auth_error
-    is_swarms = server.name == SWARM_SERVER or server.name.startswith(f"{SWARM_SERVER}__")
-    if is_swarms or server.name == TOOLS_SERVER:
+    if is_like_swarms(server.name) or server.name == TOOLS_SERVER:
         why = "its name is that of a server of the worker's own"
     elif server.transport not in TRANSPORTS:
         why = f"unknown transport {server.transport!r}"

@@ -70,7 +70,7 @@ async def session_profile(
     worker.scrubber.add_env(profile.variables)
     return SessionProfile(
         profile=profile,
-        env={**worker.environment.values(), **profile.variables},
+        env={**worker.environment.values(profile.permissions), **profile.variables},
         servers={name: files.servers[name] for name in profile.mcp},
         notes=tuple(notes),
     )

@@ -292,3 +292,23 @@ def test_a_profile_says_something_else() -> None:
     assert (given.mode, given.rules, given.approval_timeout_s) == ("ask", (), 3)
     rules = (Rule(effect="allow", commands=("ls",)),)
     assert Policy().overridden(PermissionSettings(rules=rules)).mode == "rules"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mcp__agent-swarm__x__run",
+        "mcp__Agent-Swarm__store-progress",
+        "mcp__agent-swarm__",
+        "mcp__agent-swarm2__x",
+    ],
+)
+def test_a_server_called_like_the_swarms_is_another(name: str):
+    assert judged(name, {}, Policy(mode="read-only")).effect == "deny"
+    assert judged(SWARM, {}, Policy(mode="read-only")).effect == "allow"
+
+
+def test_an_allowed_command_after_an_assignment_has_a_reason():
+    decision = judged("Bash", {"command": "x=a; ls"}, Policy(mode="read-only"))
+    assert decision.effect == "allow"
+    assert decision.reason

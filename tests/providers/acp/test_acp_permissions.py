@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from agent_swarm_worker.providers.acp.adapter import GenericAdapter
 from agent_swarm_worker.providers.acp.target import Asking, Target
 from agent_swarm_worker.providers.acp.targets import TARGETS
 from agent_swarm_worker.providers.kit.permissions import BREACH
+from agent_swarm_worker.providers.qwen.adapter import OVERRIDES, QwenAdapter
 
 pytestmark = pytest.mark.anyio
 
@@ -378,7 +381,45 @@ async def test_agents_that_ask_nobody_and_repositories_with_code_are_refused(tmp
     with pytest.raises(ProviderError, match="asks nobody"):
         await run(tmp_path, target=TARGETS["pi-acp"], permissions=ScriptedGate())
     (tmp_path / "work/.agent/plugins").mkdir(parents=True)
-    target = Target(name="Scripted", asking=Asking(code_folders=(".agent/plugins",)))
+    target = Target(name="Scripted", asking=Asking(code_places=(".agent/plugins",)))
     with pytest.raises(ProviderError, match=r"\.agent/plugins"):
         await run(tmp_path, target=target, permissions=ScriptedGate())
     assert not (await run(tmp_path, target=target)).result.is_error
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("opencode", "opencode.json"),
+        ("opencode", ".opencode/opencode.jsonc"),
+        ("copilot", ".github/hooks"),
+        ("grok", ".mcp.json"),
+        ("droid", ".factory/mcp.json"),
+    ],
+)
+async def test_a_repository_that_configures_programs_is_refused(
+    tmp_path: Path, name: str, place: str
+):
+    path = tmp_path / "work" / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    (tmp_path / "work/.git").touch()
+    (tmp_path / "work/sub").mkdir()
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin", "ACP_TARGET": name}
+    config = session_config(tmp_path, env=env, cwd=tmp_path / "work/sub")
+    adapter = GenericAdapter()
+    await adapter.create_session(config)
+    with pytest.raises(ProviderError, match="would run the programs"):
+        await adapter.create_session(replace(config, permissions=ScriptedGate()))
+    path.rename(tmp_path / "operators")
+    await adapter.create_session(replace(config, permissions=ScriptedGate()))
+
+
+async def test_no_setting_of_a_repository_goes_before_those_of_a_guarded_qwen(tmp_path: Path):
+    config = session_config(tmp_path, env={"HOME": str(tmp_path)}, permissions=ScriptedGate())
+    plan = await QwenAdapter().plan(config)
+    written = {str(file.path): json.loads(file.content) for file in plan.files}
+    settings = written[plan.env[OVERRIDES]]
+    assert settings["tools"].items() >= {"discoveryCommand": "", "callCommand": ""}.items()
+    assert settings["mcp"] == {"allowed": ["agent-swarm"], "serverCommand": ""}
+    assert set(settings["mcpServers"]) == {"agent-swarm"}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from claude_config import make_config
+from scripted_gate import ScriptedGate
 
 from agent_swarm_worker.contract import McpServer
 from agent_swarm_worker.providers.claude.launch import session_mcp_config
@@ -172,3 +173,25 @@ def test_secrets_of_files_are_known_to_the_redactor(tmp_path: Path) -> None:
     assert "secret-1" not in shown
     assert "secret-2" not in shown
     assert shown.endswith("agent-name production Bearer")
+
+
+@pytest.mark.parametrize("root", [".", "work"], ids=["repository-above", "repository"])
+def test_under_a_policy_no_server_comes_from_the_repository(tmp_path: Path, root: str) -> None:
+    top = tmp_path / "top"
+    write(tmp_path, {"operators": {"command": "o"}})
+    write(top, {"above": {"command": "a"}})
+    write(top / "work", {"clones": {"command": "c"}, "operators": {"command": "c"}})
+    (top / root / ".git").mkdir(parents=True)
+    (top / "work/sub").mkdir()
+    write(top / "work/sub", {"cwd": {"command": "c"}})
+    config = make_config(tmp_path, cwd=top / "work/sub", permissions=ScriptedGate())
+    above = {"above"} if root == "work" else set()
+    found = servers(config)
+    assert {"agent-swarm", "operators"} | above == set(found)
+    assert found["operators"] == {"command": "o"}
+
+
+def test_no_inherited_server_is_called_like_the_swarms(tmp_path: Path) -> None:
+    names = ("agent-swarm__x", "Agent-Swarm", "agent_swarm", "agent-swarm2")
+    write(tmp_path, {name: {"command": "evil"} for name in names})
+    assert servers(make_config(tmp_path)) == {"agent-swarm": OURS}
