@@ -35,8 +35,8 @@ MAX_COMMANDS = 1000
 MAX_DIRECTORIES = 8
 _SKIPPED = frozenset({"!", "{", "}", "if", "then", "else", "elif", "fi", "do", "done"})
 _UNREAD = frozenset({"case", "esac", "select", "function", "coproc"})
+_RESERVED = _SKIPPED | _UNREAD | {"while", "until", "for", "in", "[[", "]]"}
 _DUPLICATE = re.compile(r"\d+-?|-")
-_NO_FILES = re.compile(r"/dev/(?:null|stdout|stderr|tty|fd/\d+)")
 _ARITHMETIC = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"})
 
 
@@ -193,7 +193,7 @@ class _LineReader:
                 raise Unreadable("reads from a path that is not known")
         elif not target.is_known:
             self._line.writes.append(FileWrite(path="", directories=None))
-        elif not _NO_FILES.fullmatch(target.text):
+        elif target.text != "/dev/null":  # /dev/fd/3 opens the file behind it again
             write = FileWrite(path=target.text, directories=self._line.directories)
             self._line.writes.append(write)
 
@@ -245,6 +245,8 @@ class _LineReader:
         program = words[0]
         name = program_name(program.text)
         why = "" if program.is_known and name else "runs a program that is not known"
+        if name in _RESERVED:  # behind `time` it is one
+            why = f"has {name} at a place where it is not read"
         if "/" in name and not name.startswith("/"):
             directories = self._line.directories
             if not directory_is_known or directories is None or len(directories) > 1:

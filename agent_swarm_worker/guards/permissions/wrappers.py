@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 from agent_swarm_worker.guards.permissions.shell_words import HOLE, Unreadable, Word
@@ -275,6 +276,7 @@ def _shell(words: Sequence[Word]) -> Wrapped | None:
     """Read ``bash -lc SCRIPT``; ``None`` if the shell gets a file, or its input."""
     rest = list(words[1:])
     has_script = False
+    option = ""
     while rest and rest[0].is_known and rest[0].text[:1] in {"-", "+"} and len(rest[0].text) > 1:
         option = rest.pop(0).text
         if option in {"--", "-"}:
@@ -290,7 +292,7 @@ def _shell(words: Sequence[Word]) -> Wrapped | None:
             rest.pop(0)
     if not has_script:
         return None
-    if not rest or not rest[0].is_known:
+    if not rest or not rest[0].is_known or (option not in {"-", "--"} and rest[0].text in {"-", "+"}):
         raise Unreadable(f"gives {words[0].text} commands that are not known")
     return Wrapped(scripts=(rest[0].text,))
 
@@ -322,6 +324,25 @@ def _xargs(words: Sequence[Word]) -> Wrapped | None:
     return _inner(_with_arguments(rest, replaced)) if rest else None
 
 
+_FIND_EXEC = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
+_FIND_ACTIONS = (*_FIND_EXEC, "-delete", "-fprint", "-fprint0", "-fprintf", "-fls")
+_FIND_VALUED = frozenset(
+    {"-name", "-iname", "-path", "-ipath", "-wholename", "-iwholename", "-lname", "-ilname"}
+    | {"-regex", "-iregex", "-newer", "-anewer", "-cnewer", "-mtime", "-atime", "-ctime", "-mmin"}
+    | {"-amin", "-cmin", "-size", "-type", "-user", "-group", "-perm", "-maxdepth", "-mindepth"}
+)
+
+
+def _may_be_action(word: Word) -> bool:
+    """True for an expansion of which a word may be an action of find."""
+    if word.is_known:
+        return False
+    if HOLE in word.text:
+        return not word.is_single or word.text[0] in f"{HOLE}-(!,;+*?["
+    is_read = word.text != "" and set(word.text).isdisjoint("{[")
+    return not is_read or any(fnmatchcase(one, word.text) for one in _FIND_ACTIONS)
+
+
 def _find(words: Sequence[Word]) -> Wrapped | None:
     """Read the commands behind ``-exec`` and its siblings."""
     commands: list[tuple[Word, ...]] = []
@@ -329,14 +350,19 @@ def _find(words: Sequence[Word]) -> Wrapped | None:
     rest = list(words[1:])
     while rest:
         word = rest.pop(0)
-        if not word.is_known or word.text not in {"-exec", "-execdir", "-ok", "-okdir"}:
+        if _may_be_action(word):
+            raise Unreadable("gives find words that are not known")
+        if word.is_known and word.text in _FIND_VALUED and rest and rest[0].is_single:
+            rest.pop(0)
+        if not word.is_known or word.text not in _FIND_EXEC:
             continue
         is_elsewhere = is_elsewhere or word.text.endswith("dir")
         inner: list[Word] = []
         while True:
             if not rest:
                 raise Unreadable("has a find whose command does not end")
-            if not rest[0].is_known and not rest[0].is_single:
+            is_end = set(rest[0].text) <= set(f"{HOLE};+*?{{}}")
+            if not rest[0].is_known and (is_end or not rest[0].is_single):
                 raise Unreadable("has a find whose command is not known")
             end = rest.pop(0)
             if end.text == ";" or (end.text == "+" and inner and inner[-1].text == "{}"):
