@@ -50,6 +50,8 @@ class SimpleCommand:
     """Why it is not known what it runs; empty if it is."""
     is_outer: bool = False
     """It only runs another command, which is judged in its place; a rule may still deny it."""
+    runs_more: bool = False
+    """It also runs something that is not read: a rule that denies may fit."""
 
     def __str__(self) -> str:
         return " ".join(word.text for word in self.words)
@@ -156,10 +158,13 @@ class _LineReader:
         if not isinstance(name, Word) or not re.fullmatch(r"[A-Za-z_]\w*", name.text):
             raise Unreadable("has a loop that is not read")
         _check_variable(name.text)
+        values = [Word("for")]
         while waiting and isinstance(waiting[-1], Word) and waiting[-1].text != "do":
             word = waiting.pop()
             assert isinstance(word, Word)
             self._substitutions(word, depth)
+            values.append(word)
+        self._add(SimpleCommand(words=tuple(values), is_outer=True))
 
     def _condition(self, waiting: list[Token], depth: int) -> None:
         """Read ``[[ … ]]``."""
@@ -191,6 +196,7 @@ class _LineReader:
         if operator in {"<", "<&"}:
             if not target.is_known:
                 raise Unreadable("reads from a path that is not known")
+            self._add(SimpleCommand(words=(Word("<"), target), is_outer=True))
         elif not target.is_known:
             self._line.writes.append(FileWrite(path="", directories=None))
         elif target.text != "/dev/null":  # /dev/fd/3 opens the file behind it again
@@ -222,7 +228,7 @@ class _LineReader:
             self._change_directory(command.words)
             return
         is_outer = wrapped.is_transparent and not command.unreadable
-        self._add(replace(command, is_outer=is_outer))
+        self._add(replace(command, is_outer=is_outer, runs_more=wrapped.runs_more))
         for script in wrapped.scripts:
             self.read(read_words(script), depth + 1)
         for inner in wrapped.commands:

@@ -140,6 +140,8 @@ class Wrapped:
     is_privileged: bool = False
     """The program alone is judged, with the command as its arguments."""
     changes_directory: bool = False
+    runs_more: bool = False
+    """It also runs something that is not read: a rule that denies may fit."""
 
 
 def wrapped_commands(words: Sequence[Word]) -> Wrapped | None:
@@ -148,8 +150,12 @@ def wrapped_commands(words: Sequence[Word]) -> Wrapped | None:
     Raises:
         Unreadable: it runs something that is not known.
     """
-    reader = _READERS.get(words[0].text) if words[0].is_known else None
-    return reader(words) if reader else None
+    name = words[0].text
+    reader = _READERS.get(name) if words[0].is_known else None
+    if reader:
+        return reader(words)
+    is_runner = name in _RUNNERS or name.rpartition("/")[2].startswith(("ld-linux", "ld.so"))
+    return _UNKNOWN if is_runner else None
 
 
 def _split(
@@ -292,7 +298,11 @@ def _shell(words: Sequence[Word]) -> Wrapped | None:
             rest.pop(0)
     if not has_script:
         return None
-    if not rest or not rest[0].is_known or (option not in {"-", "--"} and rest[0].text in {"-", "+"}):
+    if (
+        not rest
+        or not rest[0].is_known
+        or (option not in {"-", "--"} and rest[0].text in {"-", "+"})
+    ):
         raise Unreadable(f"gives {words[0].text} commands that are not known")
     return Wrapped(scripts=(rest[0].text,))
 
@@ -322,6 +332,51 @@ def _xargs(words: Sequence[Word]) -> Wrapped | None:
     if replaced == "":
         raise Unreadable("gives xargs an option that is not read")
     return _inner(_with_arguments(rest, replaced)) if rest else None
+
+
+_UNKNOWN = Wrapped(is_transparent=False, runs_more=True)
+_RUNNERS = frozenset(
+    {"strace", "ltrace", "script", "su", "runuser", "watch", "parallel", "setpriv", "chroot"}
+    | {"unshare", "nsenter", "ssh", "fakeroot", "systemd-run", "dbus-run-session", "screen"}
+    | {"tmux", "expect", "unbuffer", "rlwrap", "valgrind", "gdb", "perf", "numactl", "prlimit"}
+    | {"pkexec", "bwrap", "proot", "firejail", "setarch", "linux32", "linux64", "at", "batch"}
+    | {"entr", "run-parts", "start-stop-daemon", "sg", "runcon", "xvfb-run", "faketime", "chpst"}
+    | {"cgexec", "daemonize", "softlimit", "caffeinate", "sem", "capsh", "sshpass", "coreutils"}
+)
+"""Programs that run others in ways that are not read."""
+_OPTIONS_OF_RUNNERS: Final[Mapping[str, tuple[str, str, tuple[str, ...], int]]] = {
+    "taskset": ("ac", "", ("--all-tasks", "--cpu-list"), 1),
+    "ionice": ("t", "cn", ("--class=", "--classdata=", "--ignore"), 0),
+    "chrt": ("abdfiorR", "TPD", ("--batch", "--fifo", "--idle", "--other", "--rr"), 1),
+    "flock": (
+        *("nsxueoF", "wE"),
+        ("--shared", "--exclusive", "--nonblock", "--wait=", "--timeout=", "--close", "--no-fork"),
+        1,
+    ),
+    "busybox": ("", "", (), 0),
+    "toybox": ("", "", (), 0),
+}
+"""Flags, letters with a value, long options, and the operands before the command."""
+
+
+def _runner(words: Sequence[Word]) -> Wrapped | None:
+    """Read a program that runs another one: both are judged."""
+    flags, valued, long, count = _OPTIONS_OF_RUNNERS[words[0].text]
+    try:
+        _, rest = _split(words, flags=flags, valued=valued, long=long)
+    except Unreadable:
+        return _UNKNOWN
+    if not all(word.is_single for word in rest[:count]):
+        return _UNKNOWN
+    rest = rest[count:]
+    if words[0].text == "flock" and rest and rest[0].text in {"-c", "--command"}:
+        if len(rest) != 2 or not rest[1].is_known:
+            return _UNKNOWN
+        return Wrapped(scripts=(rest[1].text,), is_transparent=False)
+    if rest and not (rest[0].is_known and rest[0].text[:1] != "-"):
+        return _UNKNOWN
+    found = _inner(rest)
+    return found and replace(found, is_transparent=False)
 
 
 _FIND_EXEC = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
@@ -392,5 +447,6 @@ _READERS: Final[Mapping[str, Callable[[Sequence[Word]], Wrapped | None]]] = {
     "doas": _sudo,
     "xargs": _xargs,
     "find": _find,
+    **dict.fromkeys(_OPTIONS_OF_RUNNERS, _runner),
     **dict.fromkeys(SHELLS, _shell),
 }

@@ -109,9 +109,7 @@ class Asker:
             return created
         return Verdict(False, f"nobody can be asked: {error}")
 
-    async def _wait(
-        self, request_id: str, question_id: str, deadline_s: float
-    ) -> Verdict | None:
+    async def _wait(self, request_id: str, question_id: str, deadline_s: float) -> Verdict | None:
         """Return the answer; ``None`` if there is none in time."""
         while True:
             left_s = deadline_s - self.clock.monotonic()
