@@ -9,7 +9,6 @@ from functools import lru_cache
 from posixpath import normpath
 from urllib.parse import urlsplit
 
-
 _PROCESS_LINKS = frozenset({"cwd", "root", "fd", "exe", "map_files"})
 MAX_ALTERNATIVES = 64
 MAX_GLOB_CHARS = 500
