@@ -386,6 +386,11 @@ _FIND_VALUED = frozenset(
     | {"-regex", "-iregex", "-newer", "-anewer", "-cnewer", "-mtime", "-atime", "-ctime", "-mmin"}
     | {"-amin", "-cmin", "-size", "-type", "-user", "-group", "-perm", "-maxdepth", "-mindepth"}
 )
+_FIND_PLAIN = _FIND_EXEC | {
+    *("-H", "-L", "-P", "-o", "-or", "-a", "-and", "-not", "-print", "-print0", "-prune", "-ls"),
+    *("-depth", "-follow", "-mount", "-xdev", "-empty", "-readable", "-writable", "-executable"),
+    *("-true", "-false", "-quit", "-delete", "-daystart"),
+}
 
 
 def _may_be_action(word: Word) -> bool:
@@ -402,13 +407,20 @@ def _find(words: Sequence[Word]) -> Wrapped | None:
     """Read the commands behind ``-exec`` and its siblings."""
     commands: list[tuple[Word, ...]] = []
     is_elsewhere = False
+    is_read = True  # each word so far is known to be an option, an action or a value
     rest = list(words[1:])
     while rest:
         word = rest.pop(0)
         if _may_be_action(word):
             raise Unreadable("gives find words that are not known")
-        if word.is_known and word.text in _FIND_VALUED and rest and rest[0].is_single:
-            rest.pop(0)
+        if word.is_known and word.text[:1] == "-":
+            is_valued = word.text in _FIND_VALUED
+            is_read = is_read and (is_valued or word.text in _FIND_PLAIN)
+            if is_valued and is_read and rest and rest[0].is_single:
+                if not rest[0].is_known:
+                    rest.pop(0)  # its value
+                elif rest[0].text[:1] == "-":
+                    is_read = False
         if not word.is_known or word.text not in _FIND_EXEC:
             continue
         is_elsewhere = is_elsewhere or word.text.endswith("dir")

@@ -74,6 +74,11 @@ EXPRESSION = "+ $x$y"
         "echo x | xargs -I{} find . {} touch p",
         "find -e* touch p \\;",
         "find * -name x",
+        'find -D -name "$x" touch p \\;',
+        'find -files0-from -name "$x" touch p \\;',
+        'find . -name -name "$x" touch p \\;',
+        'find . -fprintf f -name "$x" touch p \\;',
+        "find -D -name -exec touch p \\;",
         "find . {-exec,touch,p,\\;}",
     ],
 )
