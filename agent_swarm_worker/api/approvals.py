@@ -38,7 +38,7 @@ class Approval:
         question = next((Row(one).text("id") for one in row.array("questions")), "")
         if request_id is None or not row.text("status"):
             return None
-        answer: Any = (row.nested("responses") or {}).get(question)
+        answer: Any = (row.nested("responses") or {}).get(question) if question else None
         fields = Row(answer)
         return cls(
             id=request_id,

@@ -136,6 +136,23 @@ async def test_only_the_first_answer_counts(tmp_path: Path):
         assert await ended(rig, task_id) == [[False, "denied by Ada: never"]]
 
 
+@pytest.mark.parametrize(
+    ("asked", "responses"),
+    [
+        ([], {"": True}),
+        ([{}], {"": {"approved": True}}),
+        ([{"id": ""}], {"": True}),
+        ([{"id": "another"}], {"another": {"approved": True}}),
+    ],
+)
+async def test_an_answer_to_another_question_is_a_no(tmp_path: Path, asked: Any, responses: Any):
+    async with proxy_rig(tmp_path) as (rig, proxy), running_worker(rig, ASK):
+        approved = {"id": "x", "status": "approved", "questions": asked, "responses": responses}
+        proxy.say("GET /api/approval-requests/", {"approvalRequest": approved})
+        told = await ended(rig, await rig.submit(calls(REMOVE)))
+    assert told == [[False, "the answer cannot be read (it is not about this question)"]]
+
+
 @pytest.mark.parametrize("approved", ["yes", 1, None, {"approved": True}])
 async def test_an_answer_that_is_no_clear_yes_is_a_no(tmp_path: Path, approved: Any):
     async with swarm_rig(tmp_path) as rig, running_worker(rig, ASK):

@@ -9,9 +9,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agent_swarm_worker.contract.actions import action_of, canonical_name, kind_of, text_of
-from agent_swarm_worker.guards.permissions.paths import FILE_ACTIONS, CallPath, host_of
+from agent_swarm_worker.guards.permissions.paths import (
+    FILE_ACTIONS,
+    CallPath,
+    alternatives,
+    host_of,
+)
 from agent_swarm_worker.guards.permissions.shell import ShellLine, SimpleCommand, read_command
-from agent_swarm_worker.guards.permissions.shell_words import Word
+from agent_swarm_worker.guards.permissions.shell_words import HOLE, Word
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -25,6 +30,16 @@ MASK = "[REDACTED:"
 """Where a secret was in the arguments: the harness may run something else than what is judged."""
 MAX_PATHS = 256
 MAX_NESTED = 16
+MAX_FOLDERS = 16
+MAX_CLUSTERED = 10
+"""Characters of an option, behind each of which its value may begin."""
+_GLOB_KEYS = frozenset(
+    {"glob", "globs", "include", "includes", "includepattern", "filepattern", "globpattern"}
+)
+_TAKES_NO_FILES = frozenset(
+    {"echo", "printf", "true", "false", ":", "exit", "return", "sleep", "seq", "test", "["}
+)
+"""Programs whose arguments open no file."""
 _WITHIN_DIRECTORY = frozenset({"search", "find-files", "list-directory"})
 _PATH_KEY = re.compile(
     r".*(?:path|file|filename|dir|directory|folder|target|dest|destination|source|cwd)s?|to|from|uri"
@@ -63,6 +78,8 @@ class Subject:
     homes: tuple[str, ...] = ()
     """The session's directory, as given and with its links resolved."""
     hosts: tuple[str, ...] = ()
+    globs: tuple[CallPath, ...] = ()
+    """Patterns of paths, only for denying."""
 
     @property
     def is_swarms(self) -> bool:
@@ -133,6 +150,8 @@ async def read_call(
         others = None if paths is None else await _resolved(list(_perhaps_paths(args)), places)
         paths = None if others is None else paths
         subject = replace(subject, paths=paths, other_paths=others or ())
+        if kind in {"search", "find-files"}:
+            subject = await _with_globs(subject, args, places)
     return Call(subjects=(subject,), directories=directories)
 
 
@@ -155,6 +174,30 @@ async def _resolved(paths: list[str | None], places: Places) -> tuple[CallPath, 
     if len(named) < len(paths) or len(named) > MAX_PATHS:
         return None
     return tuple([one for path in named for one in await places.paths(path, (places.cwd,))])
+
+
+async def _with_globs(subject: Subject, args: Any, places: Places) -> Subject:
+    """Add the patterns by which a search chooses files."""
+    keys = {*_GLOB_KEYS, "pattern"} if subject.kind == "find-files" else _GLOB_KEYS
+    fields = args.items() if isinstance(args, Mapping) else ()
+    values = [one for key, one in fields if re.sub(r"[^a-z]", "", str(key).lower()) in keys]
+    globs: list[str] = []
+    for value in (one for each in values for one in (each if isinstance(each, list) else [each])):
+        expanded = alternatives(value) if isinstance(value, str) and "\0" not in value else None
+        if expanded is None:
+            return replace(subject, paths=None)
+        globs += [part for one in expanded for part in re.split(r"[,\s]+", one) if part]
+    found: list[CallPath] = []
+    folders = [path.given for path in subject.paths or ()] or [places.cwd]
+    for glob in globs[:MAX_PATHS]:
+        bare = re.sub(r"^(?:\*\*/)+", "", glob)
+        if bare[:1] == "!" or set(bare) <= set("*/"):
+            continue  # leaves files out, or takes all of them
+        forms = (bare, f"**/{bare}") if bare != glob or "/" not in bare else (bare,)
+        for folder in folders[:MAX_FOLDERS]:
+            joined = [posixpath.join(folder, form) for form in forms]
+            found += [path for one in joined for path in await places.paths(one, (places.cwd,))]
+    return replace(subject, globs=tuple(found))
 
 
 def _paths_in(args: Mapping[str, Any], depth: int = 0) -> Iterator[str | None]:
@@ -237,9 +280,14 @@ async def _shell_call(subject: Subject, args: Any, places: Places) -> Call:
     for command in line.commands:
         urls = [host_of(url) for word in command.words for url in _URL.findall(word.text)]
         paths = None if words > MAX_PATHS else await _words_as_paths(command, line, places)
+        globs = () if paths is None else await _words_as_globs(command, line, places)
+        if globs is None:
+            paths, globs = None, ()
         label = f"`{command}`"
         subjects.append(
-            replace(subject, command=command, label=label, hosts=tuple(urls), paths=paths)
+            replace(
+                subject, command=command, label=label, hosts=tuple(urls), paths=paths, globs=globs
+            )
         )
     for write in line.writes:
         written: tuple[CallPath, ...] | None = None
@@ -295,15 +343,62 @@ def _are_words(values: list[Any]) -> bool:
 
 async def _words_as_paths(
     command: SimpleCommand, line: ShellLine, places: Places
-) -> tuple[CallPath, ...]:
-    """Return the arguments as paths: which of them are is not known, so only for denying."""
+) -> tuple[CallPath, ...] | None:
+    """Return the arguments as paths: which of them are is not known, so only for denying.
+
+    ``None`` in doubt: the command or its directory is not known, or an expansion makes its words.
+    """
+    if command.unreadable or line.directories is None:
+        return None
     found: list[CallPath] = []
-    directories = tuple(dict.fromkeys((places.cwd, *(line.directories or ()))))
-    for word in command.words[1:]:
-        texts = [word.text]
-        if word.text.startswith("-"):
-            texts = [word.text.partition("=")[2], word.text[2:]]
-        for text in texts:
+    directories = tuple(dict.fromkeys((places.cwd, *line.directories)))
+    for word in _arguments(command):
+        is_open = not word.is_known and not word.assigned and not _is_glob(word)
+        is_open = is_open and (not word.is_single or word.text.startswith("~"))
+        if is_open and command.words[0].text not in _TAKES_NO_FILES:
+            return None
+        for text in _parts(word.text):
             if text and "\0" not in text and len(text) < 4096 and "\n" not in text:
                 found += await places.paths(text, directories)
     return tuple(found)
+
+
+async def _words_as_globs(
+    command: SimpleCommand, line: ShellLine, places: Places
+) -> tuple[CallPath, ...] | None:
+    """Return the arguments that the shell replaces by the files that fit; ``None`` in doubt."""
+    found: list[CallPath] = []
+    directories = tuple(dict.fromkeys((places.cwd, *(line.directories or ()))))
+    for word in _arguments(command):
+        if not _is_glob(word):
+            continue
+        expanded = alternatives(word.text)
+        if expanded is None:
+            return None
+        for text in expanded:
+            for part in _parts(text):
+                found += await places.paths(part, directories) if part else ()
+        if len(found) > MAX_PATHS:
+            return None
+    return tuple(found)
+
+
+def _arguments(command: SimpleCommand) -> tuple[Word, ...]:
+    return command.words[0 if command.words[0].assigned else 1 :]
+
+
+def _is_glob(word: Word) -> bool:
+    """True for a pattern, or braces, without another expansion."""
+    has_wildcard = not set(word.text).isdisjoint("*?[{")
+    is_other = HOLE in word.text or word.text.startswith("~")
+    return not word.is_known and has_wildcard and not is_other
+
+
+def _parts(text: str) -> list[str]:
+    """Return what of a word may be a path, such as the value of an option."""
+    found = [text]
+    if text.startswith("-") and not text.startswith("--"):
+        found = [text[number:] for number in range(2, min(len(text), MAX_CLUSTERED))]
+    for separator in "=:@":
+        found.append(text.partition(separator)[2])
+    return [one.removeprefix("@") for one in found]

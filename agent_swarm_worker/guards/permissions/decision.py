@@ -12,6 +12,7 @@ from agent_swarm_worker.guards.permissions.paths import (
     is_path_allowed,
     matches_host,
     may_be_path,
+    may_meet,
 )
 from agent_swarm_worker.guards.permissions.policy import words_of
 from agent_swarm_worker.guards.permissions.read_only import reads_only
@@ -145,7 +146,10 @@ def _matches_paths(patterns: tuple[str, ...], subject: Subject, *, allows: bool)
         )
     if subject.paths is None:
         return True  # it may be any file
-    return any(may_be_path(path, one) for path in subject.paths for one in patterns)
+    below = subject.command is not None  # a search by a pattern is no more than one of all files
+    return any(may_be_path(path, one) for path in subject.paths for one in patterns) or any(
+        may_meet(path, one, below=below) for path in subject.globs for one in patterns
+    )
 
 
 def _matches_hosts(patterns: tuple[str, ...], subject: Subject, *, allows: bool) -> bool:
@@ -163,7 +167,7 @@ def _begins_with(command: SimpleCommand, prefix: tuple[str, ...], *, allows: boo
     if allows:
         known = [word.text for word in words[: len(prefix)] if word.is_known]
         return not command.unreadable and tuple(known) == prefix
-    if command.unreadable:
+    if command.unreadable or command.runs_more:
         return True
     if words[0].text.rpartition("/")[2] != prefix[0].rpartition("/")[2]:
         return False

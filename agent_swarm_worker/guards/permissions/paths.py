@@ -11,6 +11,9 @@ from urllib.parse import urlsplit
 
 FILE_ACTIONS = frozenset({"read", "edit", "write", "search", "find-files", "list-directory"})
 """Actions that are about files."""
+_PROCESS_LINKS = frozenset({"cwd", "root", "fd", "exe", "map_files"})
+MAX_ALTERNATIVES = 64
+MAX_GLOB_CHARS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,15 @@ class CallPath:
         """True if it is in the session's directory."""
         return self.real != "" and _below(self.real, self.base) is not None
 
+    @property
+    def is_doubtful(self) -> bool:
+        """True if it leads through files that a process has open, or its directories."""
+        parts = [part for part in self.given.split("/") if part not in {"", "."}]
+        behind = set(parts[parts.index("proc") :]) if "proc" in parts else set()
+        has_wildcard = any(set(part) & set("*?[{") for part in behind)
+        is_device = re.search(r"(?:^|/)dev/[/.]*(?:fd|std)", self.given) is not None
+        return is_device or has_wildcard or not behind.isdisjoint(_PROCESS_LINKS)
+
 
 def is_path_allowed(path: CallPath, pattern: str) -> bool:
     """True if the real path matches; a pattern without wildcards also allows what is below it."""
@@ -41,9 +53,76 @@ def is_path_allowed(path: CallPath, pattern: str) -> bool:
 
 def may_be_path(path: CallPath, pattern: str) -> bool:
     """True if the path, or a directory above it, matches with or without its links resolved."""
+    if path.is_doubtful:
+        return True
     for absolute, base in ((path.given, path.given_base), (path.real, path.base)):
         if absolute and _matches(absolute, _below(absolute, base), pattern, with_parents=True):
             return True
+    return False
+
+
+def may_meet(path: CallPath, pattern: str, *, below: bool) -> bool:
+    """True if `path` as a shell pattern may name a file that matches, or with `below` one in it."""
+    if may_be_path(path, pattern):
+        return True
+    cleaned = pattern.removeprefix("./").rstrip("/")
+    for glob, base in ((path.given, path.given_base), (path.real, path.base)):
+        other = cleaned if pattern.startswith("/") else f"{normpath(base)}/{cleaned}"
+        names = (other, f"{other}/**") if below else (other,)
+        if glob and any(_meet(normpath(glob), name) for name in names):
+            return True
+    return False
+
+
+def alternatives(glob: str) -> list[str] | None:
+    """Return a pattern with its braces expanded; ``None`` if those are too many."""
+    waiting, found = [glob], []
+    while waiting:
+        one = waiting.pop()
+        braces = re.search(r"\{([^{}]*)\}", one)
+        if braces is None:
+            found.append(one)
+        elif ".." in braces[1] or len(found) + len(waiting) > MAX_ALTERNATIVES:
+            return None
+        else:
+            begin, end = one[: braces.start()], one[braces.end() :]
+            waiting += [begin + part + end for part in braces[1].split(",")]
+    return found
+
+
+@lru_cache(maxsize=2048)
+def _meet(glob: str, pattern: str) -> bool:
+    """True if two patterns have a path in common; ``*`` of `glob` takes no leading dot."""
+    if max(len(glob), len(pattern)) > MAX_GLOB_CHARS:
+        return True
+    one = re.findall(r"\*\*+|\[[!^]?[^]/]+\]|.", glob, re.DOTALL)
+    other = re.findall(r"\*\*+/?|\[[!^]?[^]/]+\]|.", pattern, re.DOTALL)
+    seen, waiting = set(), [(0, 0)]
+    while waiting:
+        place = waiting.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        first, second = place
+        if place == (len(one), len(other)):
+            return True
+        left = one[first] if first < len(one) else ""
+        right = other[second] if second < len(other) else ""
+        if left[:1] == "*":
+            waiting.append((first + 1, second))
+        if right[:1] == "*":
+            waiting.append((first, second + 1))
+        if not left or not right:
+            continue
+        is_start = first > 0 and one[first - 1] == "/"
+        is_hidden = right == "." and is_start and left in {"*", "?"}
+        if left[0] == "*" and right[0] != "*" and (left != "*" or right != "/") and not is_hidden:
+            waiting.append((first, second + 1))
+        if right[0] == "*" and left[0] != "*" and (right != "*" or left != "/"):
+            waiting.append((first + 1, second))
+        is_same = left == right or (left[0] in "?[" and right != "/" and not is_hidden)
+        if "*" not in {left[0], right[0]} and (is_same or (right[0] in "?[" and left != "/")):
+            waiting.append((first + 1, second + 1))
     return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 import tomllib
 from pathlib import Path  # noqa: TC003 - pydantic reads it
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 1 << 20
 APPROVAL_TIMEOUT_S = 1800.0
 _WITH_PATHS = FILE_ACTIONS | {"shell", "mcp", "other"}
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=", re.ASCII)
+_HOST = re.compile(r"[\w.*?\[\]!-]+|\[?[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.*?]*\]?")
+"""A name or a pattern, or an IPv6 address, but no address with a scheme, a path or a port."""
 _Text = Annotated[str, Field(min_length=1, max_length=1000)]
 _Texts = Annotated[tuple[_Text, ...], Field(min_length=1, max_length=1000)]
 
@@ -58,6 +62,15 @@ class Rule(BaseModel):
             check_pattern(path)
             if path.startswith("~") or ".." in path.split("/") or "\0" in path:
                 msg = f"{path!r}: ~ and .. cannot be used; write an absolute path"
+                raise ValueError(msg)
+        return value
+
+    @field_validator("hosts")
+    @classmethod
+    def _names_of_hosts(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for host in value or ():
+            if not _HOST.fullmatch(host):
+                msg = f"{host!r} fits no host: expected its name alone, such as *.example.com"
                 raise ValueError(msg)
         return value
 
@@ -104,6 +117,20 @@ class PermissionSettings(BaseModel):
     rules: Annotated[tuple[Rule, ...], Field(max_length=1000)] | None = None
     approval_timeout_s: Annotated[float, Field(gt=0, le=604_800)] | None = None
     """How long a person may take to answer."""
+
+    @field_validator("approval_timeout_s", mode="before")
+    @classmethod
+    def _a_number(cls, value: object) -> object:
+        if isinstance(value, bool):
+            msg = "expected a number of seconds"
+            raise ValueError(msg)  # noqa: TRY004 - pydantic reports a ValueError with its place
+        return value
+
+    def model_post_init(self, _: Any) -> None:
+        """Refuse rules that would not be looked at."""
+        if self.policy == "bypass" and self.rules:
+            msg = "the policy bypass has no rules; leave it out, or the rules"
+            raise ValueError(msg)
 
 
 class Policy(BaseModel):
@@ -167,12 +194,15 @@ def read_settings(path: Path) -> PermissionSettings:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise BadSetting(name, str(path), f"it is larger than {MAX_FILE_BYTES:,} bytes")
-        table = tomllib.loads(content.decode())
     except OSError as error:
         raise BadSetting(name, str(path), error.strerror or type(error).__name__) from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except ValueError as error:  # such as a NUL in the path
+        raise BadSetting(name, repr(str(path)), str(error)) from None
+    if len(content) > MAX_FILE_BYTES:
+        raise BadSetting(name, str(path), f"it is larger than {MAX_FILE_BYTES:,} bytes")
+    try:
+        table = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:  # also a number of too many digits
         raise BadSetting(name, str(path), f"it is no TOML: {error}") from None
     try:
         return PermissionSettings.model_validate(table)
@@ -224,4 +254,7 @@ def words_of(command: str) -> tuple[str, ...]:
                 " whatever follows"
             )
             raise ValueError(msg)
+    if words[0][:1] in {"", "#", "-"} or _ASSIGNMENT.match(words[0]):
+        msg = f"{command!r} fits no command: expected a program first, {words[0]!r} is none"
+        raise ValueError(msg)
     return (program_name(words[0]), *words[1:])

@@ -122,15 +122,20 @@ def _is_operand(word: Word) -> bool:
 
 
 def _has_none(args: Sequence[Word], letters: str, long: Sequence[str]) -> bool:
-    """True if no argument is, or may become, one of these options or a shortened form of it."""
-    before = ""
+    """True if no argument is, or may become, one of these options or a shortened form of it.
+
+    ``--`` may be the value of an option. It ends the options for sure behind an operand, and then
+    expansions may follow; known words are looked at in any case.
+    """
+    is_ended, before = False, ""
     for word in args:
         text = word.text
-        if not _is_operand(word):
+        if not is_ended and not _is_operand(word):
             return False
-        if text == "--" and not before.startswith("-"):  # else it may be the value of an option
-            return True
+        is_ended = is_ended or (word.is_known and text == "--" and not before.startswith("-"))
         before = text
+        if text == "--":
+            continue
         if text.startswith("--"):
             name = text[2:].partition("=")[0]
             if any(one.startswith(name) or name.startswith(one) for one in long):

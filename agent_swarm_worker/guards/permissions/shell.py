@@ -35,8 +35,8 @@ MAX_COMMANDS = 1000
 MAX_DIRECTORIES = 8
 _SKIPPED = frozenset({"!", "{", "}", "if", "then", "else", "elif", "fi", "do", "done"})
 _UNREAD = frozenset({"case", "esac", "select", "function", "coproc"})
+_RESERVED = _SKIPPED | _UNREAD | {"while", "until", "for", "in", "[[", "]]"}
 _DUPLICATE = re.compile(r"\d+-?|-")
-_NO_FILES = re.compile(r"/dev/(?:null|stdout|stderr|tty|fd/\d+)")
 _ARITHMETIC = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v", "-R"})
 
 
@@ -52,6 +52,8 @@ class SimpleCommand:
     """It only runs another command, which is judged in its place; a rule may still deny it."""
     directories: tuple[str, ...] | None = None
     """Those in which it may run; ``None``: unknown."""
+    runs_more: bool = False
+    """It also runs something that is not read: a rule that denies may fit."""
 
     def __str__(self) -> str:
         return " ".join(word.text for word in self.words)
@@ -161,10 +163,13 @@ class _LineReader:
         if not isinstance(name, Word) or not re.fullmatch(r"[A-Za-z_]\w*", name.text):
             raise Unreadable("has a loop that is not read")
         _check_variable(name.text)
+        values = [Word("for")]
         while waiting and isinstance(waiting[-1], Word) and waiting[-1].text != "do":
             word = waiting.pop()
             assert isinstance(word, Word)
             self._substitutions(word, depth)
+            values.append(word)
+        self._add(SimpleCommand(words=tuple(values), is_outer=True))
 
     def _condition(self, waiting: list[Token], depth: int) -> None:
         """Read ``[[ … ]]``."""
@@ -198,7 +203,9 @@ class _LineReader:
         if operator in {"<", "<&"}:
             if not target.is_known:
                 raise Unreadable("reads from a path that is not known")
-        elif not (target.is_known and _NO_FILES.fullmatch(target.text)):
+            self._add(SimpleCommand(words=(Word("<"), target), is_outer=True))
+        elif not target.is_known or target.text != "/dev/null":
+            # /dev/fd/3 opens the file behind it again
             path, directories = (
                 ("", None) if not target.is_known else (target.text, self._line.directories)
             )
@@ -233,7 +240,7 @@ class _LineReader:
             self._change_directory(command.words)
             return
         is_outer = wrapped.is_transparent and not command.unreadable
-        self._add(replace(command, is_outer=is_outer))
+        self._add(replace(command, is_outer=is_outer, runs_more=wrapped.runs_more))
         outer, self._is_bash = self._is_bash, wrapped.is_bash
         for script in wrapped.scripts:
             self.read(read_words(script, is_bash=wrapped.is_bash), depth + 1)
@@ -258,6 +265,8 @@ class _LineReader:
         program = words[0]
         name = program_name(program.text)
         why = "" if program.is_known and name else "runs a program that is not known"
+        if name in _RESERVED:  # behind `time` it is one
+            why = f"has {name} at a place where it is not read"
         directories = self._line.directories if directory_is_known else None
         is_relative = "/" in name and not name.startswith("/")
         if is_relative and (directories is None or len(directories) > 1):

@@ -18,6 +18,7 @@ HOLE = "\ufffc"
 """Stands in the text of a word for an expansion."""
 _OPERATORS = ("&&", "||", "|&", ";;", ";&", ";", "&", "|", "\n", "(", ")")
 _REDIRECTIONS = (*("&>>", "<<<", "<<-", "&>", ">>", ">|", ">&", "<>", "<&", "<<", ">", "<"),)
+_JOINED_OPERATOR = re.compile(r"(?:\\\n)+[;&|<>()-]")
 _ENDS_WORD = frozenset(" \t\n;&|<>()")
 _WILDCARDS = frozenset("*?[")
 _ESCAPES = {"a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "n": "\n", "r": "\r"}
@@ -134,6 +135,8 @@ class _Reader:
             self._at += len(operator)
             if operator == "\n":
                 self._read_bodies()
+            else:
+                self._check_joined()
             groups += (operator == "(") - (operator == ")")
             if groups < 0 and nested:
                 if self._bodies:
@@ -145,6 +148,11 @@ class _Reader:
 
     def _follows(self, text: str) -> bool:
         return self._text.startswith(text, self._at)
+
+    def _check_joined(self) -> None:
+        """Refuse an operator that goes on behind a line end, which bash removes first."""
+        if _JOINED_OPERATOR.match(self._text, self._at):
+            raise Unreadable("has an operator on two lines")
 
     def _skip_blanks(self) -> None:
         while self._at < len(self._text):
@@ -164,6 +172,7 @@ class _Reader:
         if not operator:
             return None
         self._at += len(operator)
+        self._check_joined()
         if operator in {"<", ">"} and self._follows("("):
             raise Unreadable("has a process substitution")
         self._skip_blanks()
@@ -289,6 +298,7 @@ class _Reader:
             raise Unreadable("has an expansion on two lines")
         elif self._follows("("):
             self._at += 1
+            self._check_joined()
             self._depth += 1
             if self._depth > MAX_DEPTH:
                 raise Unreadable("is nested too deeply")

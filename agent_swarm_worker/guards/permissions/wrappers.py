@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
 from agent_swarm_worker.guards.permissions.shell_words import HOLE, Unreadable, Word
@@ -152,6 +153,8 @@ class Wrapped:
     is_privileged: bool = False
     """The program alone is judged, with the command as its arguments."""
     changes_directory: bool = False
+    runs_more: bool = False
+    """It also runs something that is not read: a rule that denies may fit."""
 
 
 def wrapped_commands(words: Sequence[Word]) -> Wrapped | None:
@@ -160,8 +163,12 @@ def wrapped_commands(words: Sequence[Word]) -> Wrapped | None:
     Raises:
         Unreadable: it runs something that is not known.
     """
-    reader = _READERS.get(words[0].text) if words[0].is_known else None
-    return reader(words) if reader else None
+    name = words[0].text
+    reader = _READERS.get(name) if words[0].is_known else None
+    if reader:
+        return reader(words)
+    is_runner = name in _RUNNERS or name.rpartition("/")[2].startswith(("ld-linux", "ld.so"))
+    return _UNKNOWN if is_runner else None
 
 
 def _split(
@@ -289,6 +296,7 @@ def _shell(words: Sequence[Word]) -> Wrapped | None:
     """Read ``bash -lc SCRIPT``; ``None`` if the shell gets a file, or its input."""
     rest = list(words[1:])
     has_script = False
+    option = ""
     while rest and rest[0].is_known and rest[0].text[:1] in {"-", "+"} and len(rest[0].text) > 1:
         option = rest.pop(0).text
         if option in {"--", "-"}:
@@ -304,7 +312,11 @@ def _shell(words: Sequence[Word]) -> Wrapped | None:
             rest.pop(0)
     if not has_script:
         return None
-    if not rest or not rest[0].is_known:
+    if (
+        not rest
+        or not rest[0].is_known
+        or (option not in {"-", "--"} and rest[0].text in {"-", "+"})
+    ):
         raise Unreadable(f"gives {words[0].text} commands that are not known")
     return Wrapped(scripts=(rest[0].text,), is_bash=words[0].text in {"bash", "rbash"})
 
@@ -340,21 +352,102 @@ def _xargs(words: Sequence[Word]) -> Wrapped | None:
     return _inner([*_put_in(rest, replaced), *added]) if rest else None
 
 
+_UNKNOWN = Wrapped(is_transparent=False, runs_more=True)
+_RUNNERS = frozenset(
+    {"strace", "ltrace", "script", "su", "runuser", "watch", "parallel", "setpriv", "chroot"}
+    | {"unshare", "nsenter", "ssh", "fakeroot", "systemd-run", "dbus-run-session", "screen"}
+    | {"tmux", "expect", "unbuffer", "rlwrap", "valgrind", "gdb", "perf", "numactl", "prlimit"}
+    | {"pkexec", "bwrap", "proot", "firejail", "setarch", "linux32", "linux64", "at", "batch"}
+    | {"entr", "run-parts", "start-stop-daemon", "sg", "runcon", "xvfb-run", "faketime", "chpst"}
+    | {"cgexec", "daemonize", "softlimit", "caffeinate", "sem", "capsh", "sshpass", "coreutils"}
+)
+"""Programs that run others in ways that are not read."""
+_OPTIONS_OF_RUNNERS: Final[Mapping[str, tuple[str, str, tuple[str, ...], int]]] = {
+    "taskset": ("ac", "", ("--all-tasks", "--cpu-list"), 1),
+    "ionice": ("t", "cn", ("--class=", "--classdata=", "--ignore"), 0),
+    "chrt": ("abdfiorR", "TPD", ("--batch", "--fifo", "--idle", "--other", "--rr"), 1),
+    "flock": (
+        *("nsxueoF", "wE"),
+        ("--shared", "--exclusive", "--nonblock", "--wait=", "--timeout=", "--close", "--no-fork"),
+        1,
+    ),
+    "busybox": ("", "", (), 0),
+    "toybox": ("", "", (), 0),
+}
+"""Flags, letters with a value, long options, and the operands before the command."""
+
+
+def _runner(words: Sequence[Word]) -> Wrapped | None:
+    """Read a program that runs another one: both are judged."""
+    flags, valued, long, count = _OPTIONS_OF_RUNNERS[words[0].text]
+    try:
+        _, rest = _split(words, flags=flags, valued=valued, long=long)
+    except Unreadable:
+        return _UNKNOWN
+    if not all(word.is_single for word in rest[:count]):
+        return _UNKNOWN
+    rest = rest[count:]
+    if words[0].text == "flock" and rest and rest[0].text in {"-c", "--command"}:
+        if len(rest) != 2 or not rest[1].is_known:
+            return _UNKNOWN
+        return Wrapped(scripts=(rest[1].text,), is_transparent=False)
+    if rest and not (rest[0].is_known and rest[0].text[:1] != "-"):
+        return _UNKNOWN
+    found = _inner(rest)
+    return found and replace(found, is_transparent=False)
+
+
+_FIND_EXEC = frozenset({"-exec", "-execdir", "-ok", "-okdir"})
+_FIND_ACTIONS = (*_FIND_EXEC, "-delete", "-fprint", "-fprint0", "-fprintf", "-fls")
+_FIND_VALUED = frozenset(
+    {"-name", "-iname", "-path", "-ipath", "-wholename", "-iwholename", "-lname", "-ilname"}
+    | {"-regex", "-iregex", "-newer", "-anewer", "-cnewer", "-mtime", "-atime", "-ctime", "-mmin"}
+    | {"-amin", "-cmin", "-size", "-type", "-user", "-group", "-perm", "-maxdepth", "-mindepth"}
+)
+_FIND_PLAIN = _FIND_EXEC | {
+    *("-H", "-L", "-P", "-o", "-or", "-a", "-and", "-not", "-print", "-print0", "-prune", "-ls"),
+    *("-depth", "-follow", "-mount", "-xdev", "-empty", "-readable", "-writable", "-executable"),
+    *("-true", "-false", "-quit", "-delete", "-daystart"),
+}
+
+
+def _may_be_action(word: Word) -> bool:
+    """True for an expansion of which a word may be an action of find."""
+    if word.is_known:
+        return False
+    if HOLE in word.text:
+        return not word.is_single or word.text[0] in f"{HOLE}-(!,;+*?["
+    is_read = word.text != "" and set(word.text).isdisjoint("{[")
+    return not is_read or any(fnmatchcase(one, word.text) for one in _FIND_ACTIONS)
+
+
 def _find(words: Sequence[Word]) -> Wrapped | None:
     """Read the commands behind ``-exec`` and its siblings."""
     commands: list[tuple[Word, ...]] = []
     is_elsewhere = False
+    is_read = True  # each word so far is known to be an option, an action or a value
     rest = list(words[1:])
     while rest:
         word = rest.pop(0)
-        if not word.is_known or word.text not in {"-exec", "-execdir", "-ok", "-okdir"}:
+        if _may_be_action(word):
+            raise Unreadable("gives find words that are not known")
+        if word.is_known and word.text[:1] == "-":
+            is_valued = word.text in _FIND_VALUED
+            is_read = is_read and (is_valued or word.text in _FIND_PLAIN)
+            if is_valued and is_read and rest and rest[0].is_single:
+                if not rest[0].is_known:
+                    rest.pop(0)  # its value
+                elif rest[0].text[:1] == "-":
+                    is_read = False
+        if not word.is_known or word.text not in _FIND_EXEC:
             continue
         is_elsewhere = is_elsewhere or word.text.endswith("dir")
         inner: list[Word] = []
         while True:
             if not rest:
                 raise Unreadable("has a find whose command does not end")
-            if not rest[0].is_known and not rest[0].is_single:
+            is_end = set(rest[0].text) <= set(f"{HOLE};+*?{{}}")
+            if not rest[0].is_known and (is_end or not rest[0].is_single):
                 raise Unreadable("has a find whose command is not known")
             end = rest.pop(0)
             if end.text == ";" or (end.text == "+" and inner and inner[-1].text == "{}"):
@@ -384,5 +477,6 @@ _READERS: Final[Mapping[str, Callable[[Sequence[Word]], Wrapped | None]]] = {
     "doas": _sudo,
     "xargs": _xargs,
     "find": _find,
+    **dict.fromkeys(_OPTIONS_OF_RUNNERS, _runner),
     **dict.fromkeys(SHELLS, _shell),
 }

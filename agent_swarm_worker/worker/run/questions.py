@@ -70,7 +70,7 @@ class Asker:
             request_id = created.id
             self.state.note(NOTE + question_id, request_id)
             on_open(request_id)
-            verdict = await self._wait(request_id, deadline_s)
+            verdict = await self._wait(request_id, question_id, deadline_s)
             if verdict is None:
                 return Verdict(False, f"nobody answered within {timeout_s:g} s")
             self.state.remove_note(NOTE + question_id)
@@ -109,7 +109,7 @@ class Asker:
             return created
         return Verdict(False, f"nobody can be asked: {error}")
 
-    async def _wait(self, request_id: str, deadline_s: float) -> Verdict | None:
+    async def _wait(self, request_id: str, question_id: str, deadline_s: float) -> Verdict | None:
         """Return the answer; ``None`` if there is none in time."""
         while True:
             left_s = deadline_s - self.clock.monotonic()
@@ -125,7 +125,7 @@ class Asker:
             except ApiError:
                 continue  # it may be restarting; the deadline ends this
             if current is not None and current.status != "pending":
-                return _verdict(current)
+                return _verdict(current, question_id)
 
     async def withdraw(self, question_id: str, request_id: str, why: str) -> None:
         """Withdraw a question; one that the API does not take back is withdrawn at a next start."""
@@ -161,10 +161,12 @@ def asker_of(worker: Core) -> Asker:
     )
 
 
-def _verdict(answered: Approval) -> Verdict:
+def _verdict(answered: Approval, question_id: str) -> Verdict:
     who = one_line(answered.resolved_by, 100) or "a person"
     comment = shorten(answered.comment, MAX_TEXT_CHARS)
     said = f": {comment}" if comment else ""
+    if answered.status == "approved" and answered.question_id != question_id:
+        return Verdict(False, "the answer cannot be read (it is not about this question)")
     if answered.status == "approved" and answered.is_approved:
         return Verdict(True, f"allowed by {who}{said}")
     if answered.status == "rejected":

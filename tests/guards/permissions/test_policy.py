@@ -209,6 +209,13 @@ def test_hosts() -> None:
     assert decided("WebFetch", {"url": 7}, deny, rest) == "deny"
 
 
+def test_hosts_that_fit_are_taken() -> None:
+    for host in ("*.example.com", "a-b.c", "::1", "[ab]x.org", "127.0.0.*", "2001:db8::1", "*"):
+        assert Rule(effect="deny", hosts=(host,)).hosts == (host,)
+    rule = Rule(effect="deny", hosts=("::1",))
+    assert decided("WebFetch", {"url": "http://[::1]:80/x"}, rule, Rule(effect="ask")) == "deny"
+
+
 # --- the file
 def problem(tmp_path: Path, text: str) -> str:
     path = tmp_path / "rules.toml"
@@ -242,6 +249,17 @@ def problem(tmp_path: Path, text: str) -> str:
         ("rules = [1]", "rules[0]: "),
         ("approval_timeout_s = 0", "approval_timeout_s: "),
         ("approval_timeout_s = 'soon'", "approval_timeout_s: "),
+        ("approval_timeout_s = true", "approval_timeout_s: expected a number of seconds"),
+        (f"approval_timeout_s = {'9' * 5000}", "it is no TOML"),
+        ("policy = 'bypass'\n[[rules]]\neffect = 'deny'", "the policy bypass has no rules"),
+        ("[[rules]]\neffect = 'deny'\ncommands = ['VAR=1 rm']", "'VAR=1' is none"),
+        ("[[rules]]\neffect = 'deny'\ncommands = ['#rm']", "fits no command"),
+        ("[[rules]]\neffect = 'deny'\ncommands = ['-x rm']", "fits no command"),
+        ("[[rules]]\neffect = 'deny'\ncommands = [\"'' rm\"]", "fits no command"),
+        ("[[rules]]\neffect = 'deny'\nhosts = ['http://x']", "hosts: 'http://x' fits no host"),
+        ("[[rules]]\neffect = 'deny'\nhosts = ['x:80']", "fits no host"),
+        ("[[rules]]\neffect = 'deny'\nhosts = ['x/y']", "fits no host"),
+        ("[[rules]]\neffect = 'deny'\nhosts = ['a@x']", "fits no host"),
         ("[[rules]", "it is no TOML"),
         ("x = " + "[" * 5000, "it is no TOML"),
     ],
@@ -257,6 +275,8 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     ):
         with pytest.raises(BadSetting, match=why):
             read_settings(path)
+    with pytest.raises(BadSetting, match="null byte"):
+        read_settings(Path("a\0b"))
     big = tmp_path / "big.toml"
     big.write_bytes(b"#" * (1 << 21))
     with pytest.raises(BadSetting, match="larger than"):
