@@ -62,11 +62,11 @@ async def test_an_agent_over_acp_asks_for_permission(check: suite.Check):
     assert (await outcome_of(check, "acp", harness=AcpFixture)).state == "kept"
 
 
-class Obstinate(AcpFixture):
-    """Its agent asks, and does not care for the answer."""
+class Hasty(AcpFixture):
+    """Its agent asks when it has done it."""
 
-    answer = 'return answer.get().get("optionId", "").startswith("allow")'
-    agent = AGENT.replace(answer, "return True")
+    head = "def permitted(session, call):\n"
+    agent = AGENT.replace(head, head + '    subprocess.run(call["rawInput"]["command"].split())\n')
     assert agent != AGENT
 
 
@@ -80,7 +80,7 @@ class Obstinate(AcpFixture):
     ],
 )
 async def test_a_call_that_runs_without_permission_is_found_by_its_mark(name: str):
-    outcome = await outcome_of(BY_NAME[name], "acp", harness=Obstinate)
+    outcome = await outcome_of(BY_NAME[name], "acp", harness=Hasty)
     assert (outcome.state, "ran all the same" in outcome.why) == ("broken", True), outcome
 
 
