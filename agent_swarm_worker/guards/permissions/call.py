@@ -29,7 +29,7 @@ _GLOB_KEYS = frozenset(
     {"glob", "globs", "include", "includes", "includepattern", "filepattern", "globpattern"}
 )
 _TAKES_NO_FILES = frozenset(
-    {"echo", "printf", "true", "false", ":", "exit", "return", "sleep", "seq", "test", "["}
+    {"echo", "printf", "true", "false", ":", "exit", "return", "sleep", "seq", "test", "[", "[["}
 )
 """Programs whose arguments open no file."""
 _WITH_PATHS = frozenset({"read", "edit", "write", "search", "find-files", "list-directory"})
