@@ -37,7 +37,7 @@ _GLOB_KEYS = frozenset(
     {"glob", "globs", "include", "includes", "includepattern", "filepattern", "globpattern"}
 )
 _TAKES_NO_FILES = frozenset(
-    {"echo", "printf", "true", "false", ":", "exit", "return", "sleep", "seq", "test", "["}
+    {"echo", "printf", "true", "false", ":", "exit", "return", "sleep", "seq", "test", "[", "[["}
 )
 """Programs whose arguments open no file."""
 _WITHIN_DIRECTORY = frozenset({"search", "find-files", "list-directory"})

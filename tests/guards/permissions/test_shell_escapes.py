@@ -236,6 +236,7 @@ def test_a_path_that_is_denied_is_denied_in_doubt(command: str) -> None:
         'cat "$F"',
         "echo $x",
         "x=$y",
+        "[[ $x == a ]]",
         'for f in *.py; do cat "$f"; done',
         "cat /proc/cpuinfo",
         "grep -rn x src",
