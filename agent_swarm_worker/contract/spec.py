@@ -317,6 +317,9 @@ class HarnessSpec:
     command_variables: tuple[str, ...] = ()
     """Variables with the command line that the operator names instead: the first has the program,
     or all of it if the others are blank."""
+    code_variables: tuple[str, ...] = ()
+    """Further variables that name a program, or code that it loads: under a permission policy no
+    configuration row sets them."""
     extra: str = ""
     """The extra of this distribution that the harness needs."""
     options: type[OptionsModel] | None = None

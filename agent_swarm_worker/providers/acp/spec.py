@@ -111,6 +111,7 @@ SPEC = HarnessSpec(
     name="acp",
     wire_name="opencode",
     command_variables=("ACP_TARGET_COMMAND", "ACP_TARGET_ARGS"),
+    code_variables=("ACP_COMMAND",),
     options=AcpOptions,
     skills=Skills(folders=(".agents/skills",), native_discovery=False),
     prompt=Prompt(delivery="stdin", system_delivery="stdin"),

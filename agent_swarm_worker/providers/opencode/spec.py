@@ -33,6 +33,7 @@ class OpencodeOptions(HarnessOptions):
 
 SPEC = HarnessSpec(
     name="opencode",
+    code_variables=("OPENCODE_CONFIG_CONTENT",),
     program=Program(
         name="opencode",
         variables=("OPENCODE_BINARY",),

@@ -168,9 +168,10 @@ def program_variables() -> frozenset[str]:
 
     Under a permission policy only the operator sets them: nobody is asked about such a program.
     """
-    names = {"OPENCODE_CONFIG_CONTENT", "ACP_COMMAND"}
+    names: set[str] = set()
     for spec in known_specs():
-        names.update(spec.command_variables, spec.program.variables if spec.program else ())
+        names.update(spec.command_variables, spec.code_variables)
+        names.update(spec.program.variables if spec.program else ())
     return frozenset(map(str.upper, names))
 
 
@@ -200,7 +201,11 @@ def _check_harness_profiles(env: Mapping[str, str]) -> None:
             check_names,
         )
 
-        if problems := check_names(HarnessProfiles.load(settings.file), env):
+        try:
+            profiles = HarnessProfiles.load(settings.file)
+        except BadHarnessProfiles:
+            return  # the start reads them again, and tells
+        if problems := check_names(profiles, env):
             raise BadHarnessProfiles(problems)
 
 
