@@ -22,6 +22,7 @@ from agent_swarm_worker.contract import (
     ProviderSessionConfig,
     RawLog,
     Result,
+    SessionInit,
     SteerableSession,
     ToolEnd,
     ToolStart,
@@ -248,8 +249,10 @@ class ObservedSession:
         broken(f"the session never {what}; {self.summary()}")
 
     def tells_of_work(self, event: ProviderEvent) -> bool:
-        """True for a tool call; for progress, if the harness's tool calls are no events."""
-        return isinstance(event, ToolStart if self.shows_tools else Progress)
+        """True for a tool call; for progress of a session, if the tool calls are no events."""
+        if self.shows_tools:
+            return isinstance(event, ToolStart)
+        return isinstance(event, Progress) and bool(self.of(SessionInit))
 
     async def ended(self, timeout_s: float, what: str) -> None:
         """Wait for the end of a session that runs in another task."""

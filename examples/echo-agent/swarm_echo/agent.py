@@ -25,6 +25,7 @@ def say(kind: str, **fields: object) -> None:
 def main() -> int:
     """Read the prompt from standard input and run its commands."""
     parser = argparse.ArgumentParser(prog="echo-agent")
+    parser.add_argument("--version", action="version", version="echo-agent 0.1.0")
     parser.add_argument("--model", default="echo-1")
     parser.add_argument("--resume", metavar="SESSION")
     parser.add_argument("--system-file", type=Path)
