@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agent_swarm_worker.contract import Error
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.providers.claude.cost import ClaudeCosts
-from agent_swarm_worker.providers.claude.launch import applied_effort
+from agent_swarm_worker.providers.claude.effort import applied_effort
 from agent_swarm_worker.providers.claude.spec import SPEC
 from agent_swarm_worker.providers.kit.event_stream import CallState
 from agent_swarm_worker.providers.kit.native import count, items, says_failure, text

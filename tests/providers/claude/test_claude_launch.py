@@ -9,11 +9,8 @@ from claude_config import make_config
 
 from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.providers.catalog import context_window
-from agent_swarm_worker.providers.claude.launch import (
-    applied_effort,
-    claude_launch,
-    effort_env,
-)
+from agent_swarm_worker.providers.claude.effort import applied_effort, effort_env
+from agent_swarm_worker.providers.claude.launch import claude_launch
 from agent_swarm_worker.providers.claude.spec import SPEC, ClaudeOptions
 
 if TYPE_CHECKING:
