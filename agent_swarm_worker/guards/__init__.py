@@ -1,4 +1,4 @@
-"""Secret scrubbing, tool-loop detection, error classes, child environments, token counts.
+"""Secret scrubbing, tool-loop detection, permissions, error classes, and token counts.
 
 No I/O, except that `tokens` reads the tokenizer's table from disk.
 """

@@ -27,7 +27,7 @@ method = "GET"
 headers = {{ Authorization = "Bearer ${{STAMP_TOKEN}}" }}
 input = {{ type = "object", properties = {{ name = {{ type = "string" }} }}, required = ["name"] }}
 """
-SECRET = "stamp-token-0123456789"  # noqa: S105 - made up
+SECRET = "stamp-token-0123456789"
 
 
 @pytest.mark.parametrize("harness", CLIS, ids=[cli.name for cli in CLIS])

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.errors import SwarmWorkerError
 from agent_swarm_worker.network import check_reachable
 from agent_swarm_worker.providers.claude_managed.spec import SPEC, ManagedOptions
-from agent_swarm_worker.providers.kit.launch import SpecAdapter
+from agent_swarm_worker.providers.kit.vendor_adapter import VendorAdapter, VendorParts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from agent_swarm_worker.contract import (
         Guest,
         ProviderSession,
         ProviderSessionConfig,
-        Translator,
     )
 
-SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{3,99}")
 
-
-class ManagedAdapter(SpecAdapter):
+class ManagedAdapter(VendorAdapter):
     """Runs each task as a session at the vendor."""
 
     spec = SPEC
@@ -59,40 +53,17 @@ class ManagedAdapter(SpecAdapter):
                 config.redactor.add(name, secret)
         return ManagedSession(config, ManagedApi.of_session(config.env))
 
-    async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
-        """Return whether the vendor has the session, and it takes messages."""
-        from agent_swarm_worker.providers.claude_managed.api import ManagedApi  # noqa: PLC0415
-        from agent_swarm_worker.providers.claude_managed.session import (  # noqa: PLC0415
-            is_resumable,
+    def parts(self) -> VendorParts:
+        """Import the parts of the harness."""
+        from agent_swarm_worker.providers.claude_managed import (  # noqa: PLC0415
+            api,
+            session,
+            translate,
         )
 
-        if not SESSION_ID.fullmatch(session_id):
-            return False
-        try:
-            async with ManagedApi.of_session(config.env) as api:
-                return is_resumable(await api.get(session_id))
-        except SwarmWorkerError:
-            return False
-
-    async def translator(self, config: ProviderSessionConfig) -> Translator:
-        """Return the translator for a replay."""
-        from agent_swarm_worker.providers.claude_managed.translate import (  # noqa: PLC0415
-            ManagedTranslator,
+        return VendorParts(
+            api=api.ManagedApi,
+            translator=translate.ManagedTranslator,
+            is_resumable=session.is_resumable,
+            end_orphan=session.end_orphan,
         )
-
-        return ManagedTranslator(config)
-
-    async def end_remote(
-        self,
-        config: ProviderSessionConfig,
-        translator: Translator,
-        take: Callable[[Sequence[bytes]], None],
-    ) -> None:
-        """Take what the session said since, and stop it unless it is at rest."""
-        from agent_swarm_worker.providers.claude_managed.session import end_orphan  # noqa: PLC0415
-        from agent_swarm_worker.providers.claude_managed.translate import (  # noqa: PLC0415
-            ManagedTranslator,
-        )
-
-        if isinstance(translator, ManagedTranslator) and translator.may_run_there:
-            await end_orphan(config, translator, take, SystemClock())

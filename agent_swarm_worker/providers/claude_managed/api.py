@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from agent_swarm_worker.errors import CredentialsMissing
 from agent_swarm_worker.providers.claude_managed.spec import ManagedOptions
 from agent_swarm_worker.providers.kit.native import items, mapping, text
-from agent_swarm_worker.providers.kit.vendor_api import VendorApi, VendorError, path_part
+from agent_swarm_worker.providers.kit.vendor_api import (
+    VendorApi,
+    VendorError,
+    keys_of,
+    path_part,
+)
 from agent_swarm_worker.providers.kit.vendor_records import Record, parsed
 
 if TYPE_CHECKING:
@@ -47,20 +51,13 @@ class ManagedApi(VendorApi):
             ConfigError: a variable cannot be used.
         """
         options = ManagedOptions.load(env)
-        keys = [key.strip() for key in options.api_key.split(",") if key.strip()]
         needed = {
-            "ANTHROPIC_API_KEY": keys,
+            "ANTHROPIC_API_KEY": options.api_key,
             "MANAGED_AGENT_ID": options.agent_id,
             "MANAGED_ENVIRONMENT_ID": options.environment_id,
         }
-        if missing := [name for name, value in needed.items() if not value]:
-            raise CredentialsMissing("claude-managed", missing, are_all_needed=True)
+        keys = keys_of("claude-managed", needed)
         return [cls(options, key, clock=clock) for key in keys]
-
-    @classmethod
-    def of_session(cls, env: Mapping[str, str], *, clock: Clock | None = None) -> Self:
-        """Return the API with the first key; raises the errors of `with_each_key`."""
-        return cls.with_each_key(env, clock=clock)[0]
 
     async def create(self, body: Record) -> Record:
         """Create a session, which is idle."""

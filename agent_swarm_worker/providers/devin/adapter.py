@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from agent_swarm_worker.clock import SystemClock
-from agent_swarm_worker.errors import BadSetting, SwarmWorkerError
+from agent_swarm_worker.errors import BadSetting
 from agent_swarm_worker.network import check_reachable
 from agent_swarm_worker.providers.devin.spec import SPEC, DevinOptions
-from agent_swarm_worker.providers.kit.launch import SpecAdapter
+from agent_swarm_worker.providers.kit.vendor_adapter import VendorAdapter, VendorParts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from agent_swarm_worker.contract import (
         Guest,
         ProviderSession,
         ProviderSessionConfig,
-        Translator,
     )
 
-SESSION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{3,99}")
 
-
-class DevinAdapter(SpecAdapter):
+class DevinAdapter(VendorAdapter):
     """Runs each task as a session at the vendor."""
 
     spec = SPEC
@@ -61,34 +56,13 @@ class DevinAdapter(SpecAdapter):
         config.redactor.add("DEVIN_API_KEY", DevinOptions.load(config.env).api_key)
         return DevinSession(config, DevinApi.of_session(config.env))
 
-    async def can_resume(self, session_id: str, config: ProviderSessionConfig) -> bool:
-        """Return whether the vendor has the session, and it takes messages."""
-        from agent_swarm_worker.providers.devin.api import DevinApi  # noqa: PLC0415 - when used
-        from agent_swarm_worker.providers.devin.session import is_resumable  # noqa: PLC0415
+    def parts(self) -> VendorParts:
+        """Import the parts of the harness."""
+        from agent_swarm_worker.providers.devin import api, session, translate  # noqa: PLC0415
 
-        if not SESSION_ID.fullmatch(session_id):
-            return False
-        try:
-            async with DevinApi.of_session(config.env) as api:
-                return is_resumable(await api.get(session_id))
-        except SwarmWorkerError:
-            return False
-
-    async def translator(self, config: ProviderSessionConfig) -> Translator:
-        """Return the translator for a replay."""
-        from agent_swarm_worker.providers.devin.translate import DevinTranslator  # noqa: PLC0415
-
-        return DevinTranslator(config)
-
-    async def end_remote(
-        self,
-        config: ProviderSessionConfig,
-        translator: Translator,
-        take: Callable[[Sequence[bytes]], None],
-    ) -> None:
-        """Take what the session said since, and terminate it unless it is over."""
-        from agent_swarm_worker.providers.devin.session import end_orphan  # noqa: PLC0415
-        from agent_swarm_worker.providers.devin.translate import DevinTranslator  # noqa: PLC0415
-
-        if isinstance(translator, DevinTranslator) and translator.may_run_there:
-            await end_orphan(config, translator, take, SystemClock())
+        return VendorParts(
+            api=api.DevinApi,
+            translator=translate.DevinTranslator,
+            is_resumable=session.is_resumable,
+            end_orphan=session.end_orphan,
+        )

@@ -5,10 +5,14 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_swarm_worker.errors import CredentialsMissing
 from agent_swarm_worker.providers.devin.spec import DevinOptions
 from agent_swarm_worker.providers.kit.native import items, mapping, text
-from agent_swarm_worker.providers.kit.vendor_api import VendorApi, VendorError, path_part
+from agent_swarm_worker.providers.kit.vendor_api import (
+    VendorApi,
+    VendorError,
+    keys_of,
+    path_part,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,23 +42,16 @@ class DevinApi(VendorApi):
         self._org = f"/v3/organizations/{path_part(options.org_id)}"
 
     @classmethod
-    def of_session(cls, env: Mapping[str, str], *, clock: Clock | None = None) -> Self:
-        """Return the API with the first key of `env`.
+    def with_each_key(cls, env: Mapping[str, str], *, clock: Clock | None = None) -> list[Self]:
+        """Return the API with each key of a pool.
 
         Raises:
             CredentialsMissing: there is no key, or no organisation.
             ConfigError: a variable cannot be used.
         """
-        return cls.with_each_key(env, clock=clock)[0]
-
-    @classmethod
-    def with_each_key(cls, env: Mapping[str, str], *, clock: Clock | None = None) -> list[Self]:
-        """Return the API with each key of a pool; raises the errors of `of_session`."""
         options = DevinOptions.load(env)
-        keys = [key.strip() for key in options.api_key.split(",") if key.strip()]
-        needed = {"DEVIN_API_KEY": keys, "DEVIN_ORG_ID": options.org_id}
-        if missing := [name for name, value in needed.items() if not value]:
-            raise CredentialsMissing("devin", missing, are_all_needed=True)
+        needed = {"DEVIN_API_KEY": options.api_key, "DEVIN_ORG_ID": options.org_id}
+        keys = keys_of("devin", needed)
         return [cls(options, key, clock=clock) for key in keys]
 
     async def create(self, body: Record) -> Record:

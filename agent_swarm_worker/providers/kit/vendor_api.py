@@ -14,7 +14,7 @@ import anyio
 import orjson
 
 from agent_swarm_worker.clock import Clock, SystemClock
-from agent_swarm_worker.errors import ProviderError
+from agent_swarm_worker.errors import CredentialsMissing, ProviderError
 from agent_swarm_worker.guards.error_classes import ErrorClass, classify_error
 from agent_swarm_worker.network import http_client, seconds_asked
 from agent_swarm_worker.providers.kit.native import items, mapping, text
@@ -65,8 +65,35 @@ class VendorError(ProviderError):
         return max(grown, self.retry_after_s)
 
 
+def keys_of(harness: str, needed: Mapping[str, str]) -> list[str]:
+    """Return the keys of a pool: `needed` has the variable with them first.
+
+    Raises:
+        CredentialsMissing: one of the variables is blank, or there is no key.
+    """
+    keys = [key.strip() for key in next(iter(needed.values())).split(",") if key.strip()]
+    missing = [name for name, value in needed.items() if not value.strip(" ,")]
+    if missing:
+        raise CredentialsMissing(harness, missing, are_all_needed=True)
+    return keys
+
+
 class VendorApi:
     """The API of one vendor with one key; an asynchronous context manager."""
+
+    @classmethod
+    def with_each_key(cls, env: Mapping[str, str], *, clock: Clock | None = None) -> list[Self]:
+        """Return the API with each key of a pool; raises a `ConfigError` or `CredentialsMissing`."""
+        raise NotImplementedError
+
+    @classmethod
+    def of_session(cls, env: Mapping[str, str], *, clock: Clock | None = None) -> Self:
+        """Return the API with the first key; raises the errors of `with_each_key`."""
+        return cls.with_each_key(env, clock=clock)[0]
+
+    async def get(self, session_id: str) -> dict[str, Any]:
+        """Return a session as the vendor describes it."""
+        raise NotImplementedError
 
     def __init__(
         self,
