@@ -83,7 +83,7 @@ class VendorApi:
 
     @classmethod
     def with_each_key(cls, env: Mapping[str, str], *, clock: Clock | None = None) -> list[Self]:
-        """Return the API with each key of a pool; raises a `ConfigError` or `CredentialsMissing`."""
+        """Return the API with each key of a pool; raises `ConfigError` or `CredentialsMissing`."""
         raise NotImplementedError
 
     @classmethod
